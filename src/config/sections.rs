@@ -1,0 +1,299 @@
+//! The settings as types, one struct per section of `config/rollcall.toml`, which documents default, unit and reason
+//! of each key. There are no defaults here: the embedded file is the only place that has them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::Secret;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the server listens and whom it believes.
+    pub server: Server,
+    /// Where rows are kept.
+    pub database: Database,
+    /// Where files are kept.
+    pub data: Data,
+    /// Logins, tokens and their limits.
+    pub auth: Auth,
+    /// Sockets and their limits.
+    pub socket: Socket,
+    /// The online list and its live differences.
+    pub online: Online,
+    /// Who counts as gone, and when.
+    pub presence: Presence,
+    /// What is logged, and how.
+    pub log: Log,
+    /// The API documentation.
+    pub docs: Docs,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Address and port.
+    pub listen: String,
+    /// The name of this node in lists and answers; empty means the host's name.
+    pub node: String,
+    /// Origins beside our own that may open sockets and use the refresh cookie, as `https://admin.example.com`.
+    pub allowed_origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Nobody else's are.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bytes of a request body, at most.
+    pub max_body: usize,
+    /// Time a client has to send its request's head.
+    #[serde(with = "humantime_serde")]
+    pub header_timeout: Duration,
+    /// Time a request may take before it is answered 503.
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
+    /// Time over which sockets are sent away when the server stops.
+    #[serde(with = "humantime_serde")]
+    pub drain: Duration,
+    /// Time after which a stop no longer waits for anybody.
+    #[serde(with = "humantime_serde")]
+    pub stop_timeout: Duration,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite://PATH`, created when missing. May hold a password: never printed whole.
+    pub url: Secret,
+    /// First part of every table's and index's name.
+    pub table_prefix: String,
+    /// Connections of the pool, at most. An in-memory database always has exactly one.
+    pub max_connections: u32,
+    /// Time to wait for a connection of the pool, and for SQLite's lock.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// Log rows waiting to be written, at most; what comes beyond is counted as lost.
+    pub log_queue: usize,
+    /// Time after which login log, audit log, ended sessions and old revocations are deleted.
+    #[serde(with = "humantime_serde")]
+    pub keep_logs: Duration,
+}
+
+/// `[data]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Folder of the signing keys and of the first administrator's password file.
+    pub dir: PathBuf,
+}
+
+/// How a signing key signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Algorithm {
+    /// HMAC with SHA-256: one secret signs and verifies.
+    HS256,
+    /// Ed25519: others may verify with the public key.
+    EdDSA,
+}
+
+/// What happens to a new socket of a user who has as many as allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionPolicy {
+    /// The new one is refused with 409.
+    Reject,
+    /// The oldest one is closed with 4409.
+    Replace,
+}
+
+/// `auth.logins`: how many logins a user may have at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logins {
+    /// Any number.
+    Many,
+    /// At most so many; a newer one ends the oldest. `one` is 1.
+    AtMost(u32),
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// `iss` of the tokens we sign.
+    pub issuer: String,
+    /// `aud` of the tokens we sign and accept.
+    pub audience: String,
+    /// How new tokens are signed.
+    pub algorithm: Algorithm,
+    /// The signing key, instead of the generated one in `data.dir`: at least 32 characters for HS256, a PKCS#8 PEM for
+    /// EdDSA. Empty means generated.
+    pub signing_key: Secret,
+    /// The key before it, accepted but not used to sign. Empty means none.
+    pub previous_signing_key: Secret,
+    /// Age at which a generated key is replaced; zero means never.
+    #[serde(with = "humantime_serde")]
+    pub key_rotation: Duration,
+    /// Time a replaced key still verifies. Longer than any token lives.
+    #[serde(with = "humantime_serde")]
+    pub key_overlap: Duration,
+    /// Life of an access token.
+    #[serde(with = "humantime_serde")]
+    pub access_ttl: Duration,
+    /// Life of an unused refresh token.
+    #[serde(with = "humantime_serde")]
+    pub refresh_ttl: Duration,
+    /// Time in which the previous refresh token gets the same successor: two tabs, or a lost answer.
+    #[serde(with = "humantime_serde")]
+    pub refresh_overlap: Duration,
+    /// Life of a session, however often it is refreshed.
+    #[serde(with = "humantime_serde")]
+    pub session_max: Duration,
+    /// Logins at a time: `many`, `one`, or a number.
+    pub logins: Logins,
+    /// Whether `GET /socket` reads the cookie `rollcall_access`.
+    pub access_cookie: bool,
+    /// Life of a ticket.
+    #[serde(with = "humantime_serde")]
+    pub ticket_ttl: Duration,
+    /// Tickets waiting to be used, at most.
+    pub max_tickets: usize,
+    /// Logins from one address a minute, at most.
+    pub logins_per_address: u32,
+    /// Wrong passwords for one name within `lock_time` before the name is locked.
+    pub failures_per_name: u32,
+    /// Window of the failures, and the time a name stays locked.
+    #[serde(with = "humantime_serde")]
+    pub lock_time: Duration,
+    /// Names and addresses remembered for the limits above, at most; the oldest go first.
+    pub max_failure_entries: usize,
+    /// Password computations waiting for a thread, at most; beyond, a login is answered 503.
+    pub password_queue: usize,
+    /// How often a change made by another process (the command line) is looked for.
+    #[serde(with = "humantime_serde")]
+    pub follow_interval: Duration,
+}
+
+/// `[socket]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Socket {
+    /// Time without a frame after which the sweeper evicts a client.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// When the sweeper runs: cron with seconds.
+    pub sweep: String,
+    /// Time between WebSocket pings.
+    #[serde(with = "humantime_serde")]
+    pub ping_interval: Duration,
+    /// Time to wait for any frame after a ping.
+    #[serde(with = "humantime_serde")]
+    pub pong_timeout: Duration,
+    /// Bytes of a message, at most.
+    pub max_frame: usize,
+    /// Rooms of a client, at most.
+    pub max_rooms: usize,
+    /// Bytes waiting for a slow reader, at most; beyond, it is closed with 4008.
+    pub queue_bytes: usize,
+    /// Messages waiting for a slow reader, at most.
+    pub queue_messages: usize,
+    /// Sockets of one user, at most.
+    pub per_user: usize,
+    /// What happens to the one beyond.
+    pub per_user_policy: ConnectionPolicy,
+    /// Sockets of one address (IPv6: per /64), at most.
+    pub per_address: usize,
+    /// Sockets of this node, at most; beyond, a handshake is answered 503.
+    pub max_clients: usize,
+    /// Failed handshakes of one address (IPv6: per /64) a minute, at most. A valid token is never refused for them.
+    pub failed_handshakes: u32,
+    /// Successful handshakes of one user a minute, at most.
+    pub handshakes_per_user: u32,
+    /// Frames of a client a second.
+    pub frames_per_second: u32,
+    /// Frames of a client at once.
+    pub frame_burst: u32,
+    /// Malformed frames of a client a minute before it is closed with 4400.
+    pub bad_frames: u32,
+    /// Whether `?authorization=<jwt>` is read, as HotGo's clients send it.
+    pub token_in_query: bool,
+    /// Shortest time a client is told to wait before it comes back.
+    #[serde(with = "humantime_serde")]
+    pub reconnect_min: Duration,
+    /// Longest time.
+    #[serde(with = "humantime_serde")]
+    pub reconnect_max: Duration,
+}
+
+/// `[online]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Online {
+    /// Clients up to which differences carry rows; beyond, only counts.
+    pub live_max: usize,
+    /// Time between two differences.
+    #[serde(with = "humantime_serde")]
+    pub diff_interval: Duration,
+    /// Users whose last leave is remembered for `why`, at most.
+    pub max_leaves: usize,
+}
+
+/// `[presence]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Presence {
+    /// Time a user stays online after the last socket was lost. Zero means none.
+    #[serde(with = "humantime_serde")]
+    pub grace: Duration,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line, for machines.
+    Json,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// What is logged, as `info` or `info,rollcall=debug`.
+    pub level: String,
+}
+
+/// `[docs]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Docs {
+    /// Whether `/docs`, the OpenAPI and the AsyncAPI document are open to everyone.
+    pub public: bool,
+}
+
+impl<'de> Deserialize<'de> for Logins {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Logins, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(u32),
+            Word(String),
+        }
+        let written = Written::deserialize(deserializer)?;
+        let number = match &written {
+            Written::Word(word) if word == "many" => return Ok(Logins::Many),
+            Written::Word(word) if word == "one" => Some(1),
+            Written::Word(word) => word.parse().ok(),
+            Written::Number(number) => Some(*number),
+        };
+        match number {
+            Some(number) if number > 0 => Ok(Logins::AtMost(number)),
+            _ => Err(serde::de::Error::custom("expected \"many\", \"one\" or a number above zero")),
+        }
+    }
+}
