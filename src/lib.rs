@@ -3,3 +3,5 @@
 pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod protocol;
+pub mod realtime;

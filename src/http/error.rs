@@ -1,0 +1,186 @@
+//! The one problem body (RFC 9457). Every failure answers it, the framework's own too: what went wrong for a person, a
+//! stable word for a program, and the request's id for whoever reads the log. Never SQL, a path or a stack.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use poem::http::{StatusCode, header};
+use poem::{IntoResponse, Response};
+use poem_openapi::Object;
+
+use crate::services::Denied;
+use crate::store::StoreError;
+
+/// What a caller is told of a failure.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    field: Option<String>,
+    until: Option<DateTime<Utc>>,
+    retry_after: Option<u64>,
+}
+
+/// The body of every failure.
+#[derive(Object)]
+#[oai(rename = "Problem", rename_all = "camelCase")]
+pub(crate) struct ProblemBody {
+    /// Always `about:blank`: the status and `code` say the kind.
+    r#type: String,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// A sentence for people.
+    detail: String,
+    /// A stable word for programs.
+    code: String,
+    /// Stands in the server's log lines, too.
+    request_id: String,
+    /// The field or parameter that does not fit.
+    #[oai(skip_serializing_if_is_none)]
+    field: Option<String>,
+    /// Until when an account is locked.
+    #[oai(skip_serializing_if_is_none)]
+    until: Option<DateTime<Utc>>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
+        Problem { status, code, detail: detail.into(), field: None, until: None, retry_after: None }
+    }
+
+    /// 422: `field` does not fit, and why.
+    pub(crate) fn invalid(field: &str, why: impl std::fmt::Display) -> Problem {
+        let detail = format!("{field} {why}");
+        Problem { field: Some(field.to_owned()), ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail) }
+    }
+
+    pub(crate) fn not_found(what: &str) -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, "not_found", format!("There is no such {what}."))
+    }
+
+    pub(crate) fn unavailable() -> Problem {
+        let detail = "The server cannot reach its data right now; try again in a moment.";
+        Problem { retry_after: Some(1), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
+    }
+
+    /// With `Retry-After` in seconds.
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Problem {
+        self.retry_after = Some(seconds.max(1));
+        self
+    }
+
+    /// With the end of a lock, and `Retry-After` to it.
+    pub(crate) fn until(mut self, until: DateTime<Utc>, now: DateTime<Utc>) -> Problem {
+        self.until = Some(until);
+        self.retry_after((until - now).num_seconds().max(1) as u64)
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What a request that failed in the framework is told.
+    pub(super) fn of_framework(error: &poem::Error, body_is_json: bool) -> Problem {
+        if let Some(error) = error.downcast_ref::<poem_openapi::error::ParseParamError>() {
+            return Problem::invalid(error.name, format!("does not fit: {}", error.reason));
+        }
+        if let Some(error) = error.downcast_ref::<poem_openapi::error::ParsePathError>() {
+            return Problem::not_found(error.name);
+        }
+        if let Some(error) = error.downcast_ref::<poem_openapi::error::ParseRequestPayloadError>() {
+            let (status, code) = match body_is_json {
+                true => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+                false => (StatusCode::BAD_REQUEST, "bad_request"),
+            };
+            return Problem::new(status, code, format!("The body does not fit: {}", error.reason));
+        }
+        let status = error.status();
+        let (code, detail) = match status {
+            StatusCode::NOT_FOUND => ("not_found", "There is nothing at this path.".to_owned()),
+            StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "This path knows other methods only.".to_owned()),
+            StatusCode::UNAUTHORIZED => ("unauthorized", "This needs a token: log in, and send it as a Bearer.".to_owned()),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported_media_type", "The body must be application/json.".to_owned()),
+            StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "The body is larger than this server takes.".to_owned()),
+            status if status.is_client_error() => ("bad_request", "The request cannot be understood.".to_owned()),
+            _ => ("internal", "Something went wrong here; the log knows the request's id.".to_owned()),
+        };
+        Problem::new(status, code, detail)
+    }
+
+    pub(super) fn into_response(self, request_id: &str) -> Response {
+        let body = ProblemBody {
+            r#type: "about:blank".to_owned(),
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.code.to_owned(),
+            request_id: request_id.to_owned(),
+            field: self.field,
+            until: self.until,
+        };
+        let json = poem_openapi::types::ToJSON::to_json_string(&body);
+        let mut response = (self.status, json).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.code, self.detail)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// Travels through poem as an error and becomes the body in the outermost layer, which knows the request's id.
+impl poem::error::ResponseError for Problem {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        match error {
+            StoreError::NotFound(what) => Problem::not_found(what),
+            StoreError::Conflict(what) => {
+                Problem::new(StatusCode::CONFLICT, "conflict", format!("This {what} is taken already."))
+            }
+            StoreError::LastAdministrator => Problem::new(
+                StatusCode::CONFLICT,
+                "last_administrator",
+                "This is the last administrator; make another one first.",
+            ),
+            error => {
+                tracing::warn!(cause = error.cause(), "the database did not answer");
+                Problem::unavailable()
+            }
+        }
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Problem {
+        let status = StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::UNAUTHORIZED);
+        let mut problem = Problem::new(status, denied.word(), denied.sentence());
+        if let Denied::Locked { until, seconds, .. } = &denied {
+            problem.until = Some(*until);
+            problem.retry_after = Some(*seconds);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            problem.retry_after = Some(1);
+        }
+        problem
+    }
+}
+
+/// RFC 3339 in UTC with seconds, as everywhere outside HotGo's own keys.
+pub(crate) fn rfc3339(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}

@@ -1,0 +1,116 @@
+//! The door: our own accept loop over hyper with poem's endpoint inside. poem's own server keeps more per socket, spins when
+//! there are no descriptors left, has no time limit for a request's head, and does not know upgraded sockets when it stops.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Endpoint, Request, Response};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Pause after `accept` failed, usually for want of file descriptors: long enough not to spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The raw stream that a successful upgrade will yield, in a request's extensions.
+#[derive(Clone)]
+pub(super) struct Upgrade(Arc<Mutex<Option<OnUpgrade>>>);
+
+impl Upgrade {
+    /// The future of the stream; `None` the second time.
+    pub(super) fn take(&self) -> Option<OnUpgrade> {
+        self.0.lock().expect("nothing panics while holding it").take()
+    }
+}
+
+/// Accepts until `stop`, then lets the requests at work finish. Returns when no connection is left; upgraded sockets are no
+/// longer connections of this loop.
+pub(crate) async fn serve<E>(listener: TcpListener, endpoint: E, header_timeout: Duration, stop: CancellationToken)
+where
+    E: Endpoint<Output = Response> + 'static,
+{
+    let endpoint = Arc::new(endpoint);
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = connection(stream, peer, endpoint.clone(), header_timeout, stop.clone());
+                connections.spawn(connection);
+            }
+            Err(error) if is_one_peers_fault(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; is the limit of open files reached?");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection<E>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    endpoint: Arc<E>,
+    header_timeout: Duration,
+    stop: CancellationToken,
+) where
+    E: Endpoint<Output = Response> + 'static,
+{
+    // Small frames must not wait for more (Nagle).
+    let _ = stream.set_nodelay(true);
+    let local = stream.local_addr().unwrap_or(peer);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let endpoint = endpoint.clone();
+        async move { Ok::<_, Infallible>(respond(request, local, peer, &*endpoint).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+async fn respond<E>(
+    mut request: hyper::Request<Incoming>,
+    local: SocketAddr,
+    peer: SocketAddr,
+    endpoint: &E,
+) -> hyper::Response<impl hyper::body::Body<Data = bytes::Bytes, Error = io::Error> + use<E>>
+where
+    E: Endpoint<Output = Response>,
+{
+    // Taken before the conversion, which would hide it behind poem's own type.
+    let upgrade = Upgrade(Arc::new(Mutex::new(Some(hyper::upgrade::on(&mut request)))));
+    request.extensions_mut().insert(upgrade);
+    let addresses = (LocalAddr(poem::Addr::from(local)), RemoteAddr(poem::Addr::from(peer)));
+    let request = Request::from((request, addresses.0, addresses.1, http::uri::Scheme::HTTP));
+    endpoint.get_response(request).await.into()
+}
+
+fn is_one_peers_fault(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}

@@ -1,0 +1,267 @@
+//! The task of one socket: reads, hands each message to the handler registry in order, drains the queue, says goodbye.
+//! Pings and pongs are read while a handler runs, and no buffer belongs to a connection that is idle.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::{Future, pending};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::client::Client;
+use super::codec::{Decoder, Incoming};
+use super::manager::Registration;
+use super::presence::Cause;
+use crate::clock::Clock;
+use crate::protocol::CloseReason;
+
+/// Messages that wait while a handler runs before nothing more is read from this socket; what one read brought is kept.
+const MAX_PENDING: usize = 32;
+/// Time for the last words to leave, and for the peer to close its side.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Bytes read at once, in a buffer all connections of a thread share.
+const READ_BUFFER: usize = 16 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into_boxed_slice());
+}
+
+/// A handler at work.
+pub type Handling = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Who gives messages a meaning. Exactly one reply is sent by each future before it completes.
+pub trait Dispatch: Send + Sync + 'static {
+    /// Handles one text message of this client.
+    fn dispatch(&self, client: &Arc<Client>, text: &str) -> Handling;
+    /// Answers a message that came too fast.
+    fn refuse(&self, client: &Arc<Client>, text: &str, retry_after: Duration);
+}
+
+/// What a connection may do.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Bytes of a message.
+    pub max_frame: usize,
+    /// Messages a second, on average.
+    pub frames_per_second: u32,
+    /// Messages at once.
+    pub frame_burst: u32,
+}
+
+/// Runs a registered socket to its end, whoever ends it. `read_before` are bytes that came with the handshake.
+pub async fn run(
+    registration: Registration,
+    stream: Arc<TcpStream>,
+    read_before: Bytes,
+    dispatch: &impl Dispatch,
+    clock: &dyn Clock,
+    limits: ConnectionLimits,
+) {
+    let client = registration.client().clone();
+    let mut reader = Reader { client: &client, dispatch, clock, limits, decoder: Decoder::default(), bucket: None };
+    reader.run(&stream, read_before).await;
+    client.ended(Cause::Lost);
+    goodbye(&client, &stream).await;
+    client.set_shut();
+    drop(registration);
+    linger(&stream).await;
+}
+
+struct Reader<'a, D> {
+    client: &'a Arc<Client>,
+    dispatch: &'a D,
+    clock: &'a dyn Clock,
+    limits: ConnectionLimits,
+    decoder: Decoder,
+    /// Created by the first message: (tokens left, when).
+    bucket: Option<(f64, Duration)>,
+}
+
+/// What has been read and not been handled yet.
+#[derive(Default)]
+struct Work {
+    running: Option<Handling>,
+    /// Messages in order; one that came too fast carries the time after which the next is taken.
+    waiting: VecDeque<(String, Option<Duration>)>,
+}
+
+impl<D: Dispatch> Reader<'_, D> {
+    /// Until either side ends it.
+    async fn run(&mut self, stream: &TcpStream, read_before: Bytes) {
+        let mut work = Work::default();
+        if !read_before.is_empty() && self.take(&mut read_before.to_vec(), &mut work).is_err() {
+            return;
+        }
+        loop {
+            let read = work.waiting.len() < MAX_PENDING;
+            tokio::select! {
+                biased;
+                () = self.client.out.woken() => {}
+                () = finished(&mut work.running) => self.next(&mut work),
+                ready = stream.writable(), if !self.client.out.is_empty() => {
+                    if ready.is_err() || self.drain(stream).is_err() {
+                        return;
+                    }
+                }
+                ready = stream.readable(), if read => {
+                    if ready.is_err() || self.read(stream, &mut work).is_err() {
+                        return;
+                    }
+                }
+            }
+            if self.client.is_closing() {
+                return;
+            }
+        }
+    }
+
+    fn drain(&self, stream: &TcpStream) -> io::Result<()> {
+        let drained = stream.try_io(Interest::WRITABLE, || match self.client.out.drain()? {
+            true => Ok(()),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        });
+        drained.or_else(would_block)
+    }
+
+    /// Reads once, into a buffer that is shared by the thread.
+    fn read(&mut self, stream: &TcpStream, work: &mut Work) -> io::Result<()> {
+        BUFFER.with_borrow_mut(|buffer| match stream.try_read(buffer) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => self.take(&mut buffer[..length], work),
+            Err(error) => would_block(error),
+        })
+    }
+
+    /// Handles what has arrived. An error ends the connection; the client has been told.
+    fn take(&mut self, bytes: &mut [u8], work: &mut Work) -> io::Result<()> {
+        let mut decoder = std::mem::take(&mut self.decoder);
+        let fed = decoder.feed(bytes, self.limits.max_frame, |incoming| self.incoming(incoming, work));
+        self.decoder = decoder;
+        if let Err(code) = fed {
+            self.client.close(&CloseReason::new(code), Cause::Protocol);
+        }
+        Ok(())
+    }
+
+    fn incoming(&mut self, incoming: Incoming<'_>, work: &mut Work) {
+        let now = self.clock.monotonic();
+        self.client.touch(now);
+        match incoming {
+            Incoming::Text(text) => {
+                let refused = self.too_fast(now);
+                if work.running.is_some() {
+                    work.waiting.push_back((text.to_owned(), refused));
+                } else if !self.client.is_closing() {
+                    work.running = self.handle(text, refused);
+                }
+            }
+            Incoming::Ping(payload) => self.client.control(&pong(payload)),
+            Incoming::Pong(_) => self.client.ponged(now),
+            Incoming::Close(code) => self.closed_by_peer(code),
+        }
+    }
+
+    /// Answers the client's close frame with its own code (RFC 6455 section 5.5.1).
+    fn closed_by_peer(&self, code: Option<u16>) {
+        let cause = if code == Some(1001) { Cause::Reload } else { Cause::Closed };
+        let mut frame = BytesMut::from(&[0x88, 0x02][..]);
+        frame.put_u16(code.unwrap_or(1000));
+        self.client.ended(cause);
+        self.client.out.close([frame.freeze()], true);
+    }
+
+    /// Starts what waits, until one does not finish at once.
+    fn next(&self, work: &mut Work) {
+        work.running = None;
+        while work.running.is_none() && !self.client.is_closing() {
+            let Some((text, refused)) = work.waiting.pop_front() else { return };
+            work.running = self.handle(&text, refused);
+        }
+    }
+
+    /// What is left to do of it: most handlers finish at once.
+    fn handle(&self, text: &str, refused: Option<Duration>) -> Option<Handling> {
+        match refused {
+            Some(retry_after) => {
+                self.dispatch.refuse(self.client, text, retry_after);
+                None
+            }
+            None => unfinished(self.dispatch.dispatch(self.client, text)),
+        }
+    }
+
+    /// A token bucket; `Some` is the time after which the next message will be taken.
+    fn too_fast(&mut self, now: Duration) -> Option<Duration> {
+        let (rate, burst) = (f64::from(self.limits.frames_per_second), f64::from(self.limits.frame_burst));
+        let (left, before) = self.bucket.unwrap_or((burst, now));
+        let left = (left + (now.saturating_sub(before)).as_secs_f64() * rate).min(burst);
+        let allowed = left >= 1.0;
+        self.bucket = Some((if allowed { left - 1.0 } else { left }, now));
+        (!allowed).then(|| Duration::from_secs_f64((1.0 - left) / rate))
+    }
+}
+
+/// Polls once, without a waker: whoever keeps the rest polls it again.
+fn unfinished(mut handling: Handling) -> Option<Handling> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match handling.as_mut().poll(&mut context) {
+        Poll::Ready(()) => None,
+        Poll::Pending => Some(handling),
+    }
+}
+
+async fn finished(running: &mut Option<Handling>) {
+    match running {
+        Some(handling) => handling.await,
+        None => pending().await,
+    }
+}
+
+/// Writes what is queued, the close frame last, and closes our side.
+async fn goodbye(client: &Client, stream: &TcpStream) {
+    let words = async {
+        while !client.out.is_empty() {
+            stream.writable().await?;
+            let drained = stream.try_io(Interest::WRITABLE, || match client.out.drain()? {
+                true => Ok(()),
+                false => Err(io::ErrorKind::WouldBlock.into()),
+            });
+            drained.or_else(would_block)?;
+        }
+        io::Result::Ok(())
+    };
+    let _ = timeout(GOODBYE, words).await;
+    let _ = rustix::net::shutdown(stream, rustix::net::Shutdown::Write);
+}
+
+/// Reads until the peer closes too: closing with unread bytes would reset the connection and lose the last words.
+async fn linger(stream: &TcpStream) {
+    let rest = async {
+        while stream.readable().await.is_ok() {
+            let read = BUFFER.with_borrow_mut(|buffer| stream.try_read(buffer));
+            if !matches!(read, Ok(1..)) && read.map_or_else(would_block, |_| Err(io::ErrorKind::UnexpectedEof.into())).is_err() {
+                return;
+            }
+        }
+    };
+    let _ = timeout(GOODBYE, rest).await;
+}
+
+fn would_block(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) }
+}
+
+fn pong(payload: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(2 + payload.len());
+    frame.put_u8(0x8A);
+    frame.put_u8(payload.len() as u8);
+    frame.put_slice(payload);
+    frame.freeze()
+}

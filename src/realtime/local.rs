@@ -1,0 +1,252 @@
+//! Presence of one node: read straight from the client manager's tables, differences flushed by one task.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::client::Client;
+use super::manager::ClientManager;
+use super::presence::{
+    Cause, Found, OnlineClient, OnlineCounts, OnlineFilter, OnlineQuery, OnlineUser, Page, Presence, PresenceError,
+    StreamState, Why, shown_ip,
+};
+use super::query::{Instant, Matcher, evidence, row, sorted};
+use super::stream::{Changes, Encoded};
+use super::tables::{Tables, UserEntry};
+use crate::auth::UserKey;
+use crate::protocol::Message;
+
+/// Who is connected to this node.
+pub struct LocalPresence {
+    manager: Arc<ClientManager>,
+    node: Arc<str>,
+    live_max: usize,
+}
+
+#[derive(Serialize)]
+struct Left {
+    id: Uuid,
+    cause: Cause,
+}
+
+/// The part of a row that changes while a client stays.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RowPart {
+    id: Uuid,
+    username: Arc<str>,
+    roles: Arc<[Arc<str>]>,
+    rooms: Vec<Arc<str>>,
+    heartbeat_time: i64,
+    last_seen_at: DateTime<Utc>,
+    rtt_ms: Option<u32>,
+    leaving: bool,
+}
+
+#[derive(Serialize)]
+struct Difference<'a> {
+    rev: u64,
+    prev: u64,
+    joined: Vec<OnlineClient>,
+    left: &'a [Left],
+    changed: &'a [RowPart],
+    counts: &'a OnlineCounts,
+}
+
+#[derive(Serialize)]
+struct CountsOnly<'a> {
+    mode: &'static str,
+    rev: u64,
+    prev: u64,
+    counts: &'a OnlineCounts,
+}
+
+/// What a difference is made of, read under one lock; addresses are masked later, per visibility.
+struct Snapshot {
+    rev: u64,
+    now: DateTime<Utc>,
+    joined: Vec<(OnlineClient, std::net::IpAddr)>,
+    left: Vec<Left>,
+    changed: Vec<RowPart>,
+    counts: OnlineCounts,
+    rows: bool,
+}
+
+impl LocalPresence {
+    /// Presence of the node `node`; above `live_max` clients differences carry only counts.
+    pub fn new(manager: Arc<ClientManager>, node: Arc<str>, live_max: usize) -> LocalPresence {
+        LocalPresence { manager, node, live_max }
+    }
+
+    /// Sends the next difference, where there is any. Called by one task only, so that revisions go out in order.
+    pub fn flush(&self) {
+        let mut tables = self.manager.tables();
+        let at = Instant::of(self.manager.clock());
+        let Some((changes, subscribers)) = tables.stream.next() else { return };
+        if subscribers.is_empty() {
+            return;
+        }
+        let snapshot = self.snapshot(&tables, changes, at);
+        drop(tables);
+        // Encoded outside the lock, once per visibility.
+        let encoded = Encoded::new(|whole| snapshot.message(whole));
+        self.manager.tables().stream.deliver(&subscribers, encoded);
+    }
+
+    fn snapshot(&self, tables: &Tables, changes: Changes, at: Instant) -> Snapshot {
+        let rows = tables.clients.len() <= self.live_max;
+        let listed = |ids: std::collections::HashSet<Uuid>| {
+            ids.into_iter().filter(move |_| rows).filter_map(|id| tables.clients.get(&id))
+        };
+        Snapshot {
+            rev: tables.stream.rev,
+            now: at.now,
+            joined: listed(changes.joined)
+                .map(|client| (row(client, tables, true, &self.node, at), client.ip))
+                .collect(),
+            left: changes.left.into_iter().map(|(id, cause)| Left { id, cause }).collect(),
+            changed: listed(changes.changed).map(|client| part(row(client, tables, true, &self.node, at))).collect(),
+            counts: tables.counts(),
+            rows,
+        }
+    }
+
+    fn state(&self, tables: &Tables, at: Instant) -> StreamState {
+        StreamState { rev: tables.stream.rev, as_of: at.now, complete: true }
+    }
+}
+
+impl Snapshot {
+    fn message(&self, whole_ip: bool) -> Message {
+        let (rev, prev, counts) = (self.rev, self.rev - 1, &self.counts);
+        if !self.rows {
+            let data = CountsOnly { mode: "counts", rev, prev, counts };
+            return Message::push("online/diff", Some(&data), self.now.timestamp());
+        }
+        let joined = self.joined.iter().map(|(row, ip)| OnlineClient { ip: shown_ip(*ip, whole_ip), ..row.clone() });
+        let data = Difference { rev, prev, joined: joined.collect(), left: &self.left, changed: &self.changed, counts };
+        Message::push("online/diff", Some(&data), self.now.timestamp())
+    }
+}
+
+#[async_trait]
+impl Presence for LocalPresence {
+    async fn clients(&self, query: &OnlineQuery) -> Result<Page<OnlineClient>, PresenceError> {
+        let matcher = Matcher::new(&query.filter, query.whole_ip, &self.node);
+        let (found, at, state) = {
+            let tables = self.manager.tables();
+            let at = Instant::of(self.manager.clock());
+            let matching = |client: &&Arc<Client>| matcher.matches(client, tables.rooms_of(client.id));
+            let found: Vec<Arc<Client>> = tables.clients.values().filter(matching).cloned().collect();
+            (found, at, self.state(&tables, at))
+        };
+        let total = found.len();
+        let page: Vec<_> = sorted(found, query, at).into_iter().skip(query.offset).take(query.limit).collect();
+        let tables = self.manager.tables();
+        let list = page.iter().map(|client| row(client, &tables, query.whole_ip, &self.node, at)).collect();
+        Ok(Page { list, total, state })
+    }
+
+    async fn users(&self, filter: &OnlineFilter, whole_ip: bool) -> Result<Page<OnlineUser>, PresenceError> {
+        let matcher = Matcher::new(filter, whole_ip, &self.node);
+        let tables = self.manager.tables();
+        let at = Instant::of(self.manager.clock());
+        let matching = |client: &Arc<Client>| matcher.matches(client, tables.rooms_of(client.id));
+        let list: Vec<_> = tables
+            .users
+            .iter()
+            .filter(|(_, entry)| entry.clients.iter().any(matching))
+            .filter_map(|(user, entry)| online_user(user, entry, at))
+            .collect();
+        Ok(Page { total: list.len(), list, state: self.state(&tables, at) })
+    }
+
+    async fn counts(&self) -> Result<(OnlineCounts, StreamState), PresenceError> {
+        let tables = self.manager.tables();
+        Ok((tables.counts(), self.state(&tables, Instant::of(self.manager.clock()))))
+    }
+
+    async fn why(&self, user: &UserKey) -> Result<(Why, StreamState), PresenceError> {
+        let tables = self.manager.tables();
+        let at = Instant::of(self.manager.clock());
+        let entry = tables.users.get(user);
+        let leaving = entry.and_then(|entry| entry.leaving);
+        let clients = entry.map_or(&[][..], |entry| &entry.clients);
+        let why = Why {
+            clients: clients.iter().map(|client| evidence(client, leaving.is_some(), at)).collect(),
+            leaving_until: leaving.map(|grace| at.wall(grace.until)),
+            last_leave: tables.last_leave(user).cloned(),
+        };
+        Ok((why, self.state(&tables, at)))
+    }
+
+    async fn lookup(&self, users: &[UserKey]) -> Result<Vec<Option<Found>>, PresenceError> {
+        let tables = self.manager.tables();
+        let at = Instant::of(self.manager.clock());
+        let one = |user| match tables.users.get(user) {
+            Some(entry) => Some(Found {
+                online: true,
+                clients: entry.clients.iter().filter(|client| !client.is_closing()).count(),
+                last_seen_at: last_seen(entry, at),
+            }),
+            None => tables.last_leave(user).map(|leave| Found { online: false, clients: 0, last_seen_at: Some(leave.at) }),
+        };
+        Ok(users.iter().map(one).collect())
+    }
+
+    async fn subscribe(&self, client: &Arc<Client>) -> Result<(OnlineCounts, StreamState), PresenceError> {
+        let mut tables = self.manager.tables();
+        // A socket that has just left must not be listened for: its registration is gone.
+        if tables.clients.contains_key(&client.id) && !client.is_shut() {
+            tables.stream.subscribe(client);
+        }
+        Ok((tables.counts(), self.state(&tables, Instant::of(self.manager.clock()))))
+    }
+
+    fn release(&self, client: &Client) {
+        self.manager.tables().stream.release(client);
+    }
+
+    fn unsubscribe(&self, client: &Client) {
+        self.manager.tables().stream.unsubscribe(client.id);
+    }
+}
+
+fn part(row: OnlineClient) -> RowPart {
+    RowPart {
+        id: row.id,
+        username: row.username,
+        roles: row.roles,
+        rooms: row.rooms,
+        heartbeat_time: row.heartbeat_time,
+        last_seen_at: row.last_seen_at,
+        rtt_ms: row.rtt_ms,
+        leaving: row.leaving,
+    }
+}
+
+fn last_seen(entry: &UserEntry, at: Instant) -> Option<DateTime<Utc>> {
+    entry.clients.iter().map(|client| client.last_frame()).max().map(|seen| at.wall(seen))
+}
+
+fn online_user(user: &UserKey, entry: &UserEntry, at: Instant) -> Option<OnlineUser> {
+    let newest = entry.clients.last()?;
+    let rights = newest.rights();
+    let mut sessions: Vec<Uuid> = entry.clients.iter().map(|client| client.session).collect();
+    sessions.sort_unstable();
+    sessions.dedup();
+    Some(OnlineUser {
+        user: user.clone(),
+        username: rights.username.clone(),
+        avatar: newest.avatar.clone(),
+        roles: rights.roles.clone(),
+        sessions: sessions.len(),
+        clients: entry.clients.len(),
+        first_seen_at: entry.since,
+        last_seen_at: last_seen(entry, at)?,
+        leaving: entry.leaving.is_some(),
+    })
+}

@@ -1,0 +1,27 @@
+//! The sockets: their codec and queue, the client manager that knows them, the broker that reaches them, presence that
+//! lists them. Deliberately absent: HTTP (a socket arrives open), the database, and what an event means.
+
+mod broker;
+mod client;
+mod codec;
+mod connection;
+mod heartbeat;
+mod local;
+mod manager;
+mod outbound;
+mod presence;
+mod query;
+mod stream;
+mod tables;
+
+pub use broker::{Broker, Delivered, MemoryBroker, Payload, Publication, Target};
+pub use client::{Agent, Client, NewClient};
+pub use connection::{ConnectionLimits, Dispatch, Handling, run};
+pub use heartbeat::{Heartbeat, tick};
+pub use local::LocalPresence;
+pub use manager::{ClientManager, ManagerLimits, Refused, Registration};
+pub use outbound::{Delivery, QueueLimits};
+pub use presence::{
+    Cause, Column, Evidence, Found, LastLeave, OnlineClient, OnlineCounts, OnlineFilter, OnlineQuery, OnlineUser, Page,
+    Presence, PresenceError, StreamState, Why,
+};

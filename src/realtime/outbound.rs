@@ -1,0 +1,160 @@
+//! The way out of one socket. Whoever has a message sends it straight to the kernel under this connection's own short
+//! lock; only what the kernel does not take is queued, bounded in bytes and in messages, and drained by the connection's task.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use bytes::{Buf, Bytes};
+use rustix::net::{SendFlags, send};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The kernel or the queue has it; nothing more is claimed.
+    Queued,
+    /// The queue was full: the peer reads slower than we write.
+    Full,
+    /// The socket is closing or closed.
+    Gone,
+}
+
+/// Bounds of the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Bytes waiting, at most.
+    pub bytes: usize,
+    /// Messages waiting, at most.
+    pub messages: usize,
+}
+
+pub(super) struct Outbound {
+    state: Mutex<State>,
+    /// Tells the connection's task that there is something to drain or that the end has come.
+    wake: Notify,
+}
+
+struct State {
+    /// `None` once the task has left: whoever still holds the client holds no descriptor.
+    stream: Option<Arc<TcpStream>>,
+    queue: VecDeque<Bytes>,
+    bytes: usize,
+    closing: bool,
+}
+
+impl Outbound {
+    pub(super) fn new(stream: Arc<TcpStream>) -> Outbound {
+        let state = State { stream: Some(stream), queue: VecDeque::new(), bytes: 0, closing: false };
+        Outbound { state: Mutex::new(state), wake: Notify::new() }
+    }
+
+    /// Sends or queues a complete frame. Never blocks.
+    pub(super) fn send(&self, frame: &Bytes, limits: QueueLimits) -> Delivery {
+        let mut state = self.lock();
+        if state.closing {
+            return Delivery::Gone;
+        }
+        let Some(stream) = &state.stream else { return Delivery::Gone };
+        if !state.queue.is_empty() {
+            if state.bytes + frame.len() > limits.bytes || state.queue.len() >= limits.messages {
+                return Delivery::Full;
+            }
+            state.bytes += frame.len();
+            state.queue.push_back(frame.clone());
+            return Delivery::Queued;
+        }
+        match transmit(stream, frame) {
+            Ok(sent) if sent == frame.len() => Delivery::Queued,
+            Ok(sent) => {
+                // The first to wait is taken whatever its size: half a frame is out already.
+                state.bytes += frame.len() - sent;
+                state.queue.push_back(frame.slice(sent..));
+                self.wake.notify_one();
+                Delivery::Queued
+            }
+            Err(_) => Delivery::Gone,
+        }
+    }
+
+    /// The last words. `urgent` ones jump the queue: all that is waiting is dropped but the rest of a frame that the
+    /// peer has begun to read. Nothing can be sent after.
+    pub(super) fn close(&self, last: impl IntoIterator<Item = Bytes>, urgent: bool) {
+        let mut state = self.lock();
+        if state.closing {
+            return;
+        }
+        state.closing = true;
+        if urgent {
+            // Only the first entry can be a frame's rest, and dropping a whole frame instead would be right as well.
+            state.queue.truncate(1);
+        }
+        state.queue.extend(last);
+        state.bytes = state.queue.iter().map(Bytes::len).sum();
+        self.wake.notify_one();
+    }
+
+    /// Writes what the kernel takes now. Whether everything is out.
+    pub(super) fn drain(&self) -> io::Result<bool> {
+        let mut state = self.lock();
+        while let (Some(stream), Some(frame)) = (&state.stream, state.queue.front()) {
+            let sent = transmit(stream, frame)?;
+            state.bytes -= sent;
+            let front = state.queue.front_mut().expect("it was there under the same lock");
+            front.advance(sent);
+            if !front.is_empty() {
+                return Ok(false);
+            }
+            state.queue.pop_front();
+        }
+        if state.queue.is_empty() {
+            state.queue.shrink_to(0);
+        }
+        Ok(true)
+    }
+
+    /// Completes when there may be something to do.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().queue.is_empty()
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.lock().closing
+    }
+
+    /// Waiting (messages, bytes).
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.queue.len(), state.bytes)
+    }
+
+    /// Lets go of the descriptor and of everything waiting.
+    pub(super) fn abandon(&self) {
+        let mut state = self.lock();
+        state.stream = None;
+        state.closing = true;
+        state.queue = VecDeque::new();
+        state.bytes = 0;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while holding the queue")
+    }
+}
+
+/// One `send` that never waits: tokio's `try_write` would cost a quarter more. 0 means the kernel takes nothing now.
+fn transmit(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(sent) => return Ok(sent),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => return Ok(0),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Filters, order and rows of the online list.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::client::Client;
+use super::presence::{Column, Evidence, OnlineClient, OnlineFilter, OnlineQuery, shown_ip};
+use super::tables::Tables;
+use crate::auth::UserKey;
+use crate::clock::Clock;
+
+/// The two clocks at one instant: turns monotonic times into wall times.
+#[derive(Clone, Copy)]
+pub(super) struct Instant {
+    pub(super) now: DateTime<Utc>,
+    monotonic: std::time::Duration,
+}
+
+impl Instant {
+    pub(super) fn of(clock: &dyn Clock) -> Instant {
+        Instant { now: clock.now(), monotonic: clock.monotonic() }
+    }
+
+    pub(super) fn wall(self, at: std::time::Duration) -> DateTime<Utc> {
+        let delta = |from: std::time::Duration, to| TimeDelta::from_std(from.saturating_sub(to)).unwrap_or_default();
+        self.now - delta(self.monotonic, at) + delta(at, self.monotonic)
+    }
+}
+
+/// A filter made ready: what is compared often is prepared once.
+pub(super) struct Matcher<'a> {
+    filter: &'a OnlineFilter,
+    clients: HashSet<Uuid>,
+    sessions: HashSet<Uuid>,
+    users: HashSet<&'a UserKey>,
+    username: Option<String>,
+    text: Option<String>,
+    whole_ip: bool,
+    node: &'a str,
+}
+
+impl<'a> Matcher<'a> {
+    pub(super) fn new(filter: &'a OnlineFilter, whole_ip: bool, node: &'a str) -> Matcher<'a> {
+        Matcher {
+            filter,
+            clients: filter.clients.iter().copied().collect(),
+            sessions: filter.sessions.iter().copied().collect(),
+            users: filter.users.iter().collect(),
+            username: filter.username.as_deref().map(str::to_lowercase),
+            text: filter.text.as_deref().map(str::to_lowercase),
+            whole_ip,
+            node,
+        }
+    }
+
+    pub(super) fn matches(&self, client: &Client, rooms: &[Arc<str>]) -> bool {
+        let filter = self.filter;
+        let rights = client.rights();
+        let in_list = |list: &HashSet<Uuid>, id| list.is_empty() || list.contains(id);
+        in_list(&self.clients, &client.id)
+            && in_list(&self.sessions, &client.session)
+            && (self.users.is_empty() || self.users.contains(&client.user))
+            && self.username.as_ref().is_none_or(|part| rights.username.to_lowercase().contains(part.as_str()))
+            && filter.app.as_ref().is_none_or(|app| *app == *client.app)
+            && filter.room.as_ref().is_none_or(|room| rooms.iter().any(|joined| **joined == **room))
+            && filter.role.as_ref().is_none_or(|role| rights.roles.iter().any(|has| **has == **role))
+            && filter.node.as_ref().is_none_or(|node| *node == *self.node)
+            && filter.device.as_ref().is_none_or(|device| *device == client.agent.device)
+            && filter.connected_from.is_none_or(|from| client.connected_at >= from)
+            && filter.connected_to.is_none_or(|to| client.connected_at <= to)
+            && filter.logged_in_from.is_none_or(|from| client.logged_in_at >= from)
+            && filter.logged_in_to.is_none_or(|to| client.logged_in_at <= to)
+            && filter.ip_in.is_none_or(|network| network.contains(&self.visible(client.ip)))
+            && filter.ip_contains.as_ref().is_none_or(|part| shown_ip(client.ip, self.whole_ip).contains(part.as_str()))
+            && self.text.as_ref().is_none_or(|part| self.has_text(client, rooms, &rights.username, part))
+    }
+
+    fn has_text(&self, client: &Client, rooms: &[Arc<str>], username: &str, part: &str) -> bool {
+        let holds = |text: &str| text.to_lowercase().contains(part);
+        holds(username)
+            || holds(client.user.as_str())
+            || holds(&shown_ip(client.ip, self.whole_ip))
+            || holds(&client.agent.browser)
+            || holds(&client.agent.os)
+            || holds(&client.id.to_string())
+            || rooms.iter().any(|room| holds(room))
+    }
+
+    /// The address a viewer may reason about: the masked one says nothing of the host.
+    fn visible(&self, ip: IpAddr) -> IpAddr {
+        if self.whole_ip { ip } else { crate::auth::network_of(ip) }
+    }
+}
+
+/// What a row is sorted by, read once: a key that changed while sorting would make the order impossible.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Number(i64),
+    Address(IpAddr),
+    Text(String),
+}
+
+/// The matching clients in order.
+pub(super) fn sorted(mut clients: Vec<Arc<Client>>, query: &OnlineQuery, at: Instant) -> Vec<Arc<Client>> {
+    if matches!(query.sort, Column::Node) {
+        clients.sort_unstable_by_key(|client| client.id);
+        return clients;
+    }
+    let mut keyed: Vec<(Key, Arc<Client>)> =
+        clients.into_iter().map(|client| (key(&client, query, at), client)).collect();
+    keyed.sort_unstable_by(|(a, first), (b, second)| {
+        let order = a.cmp(b);
+        let order = if query.descending { order.reverse() } else { order };
+        order.then_with(|| tie(first, second))
+    });
+    keyed.into_iter().map(|(_, client)| client).collect()
+}
+
+fn tie(first: &Client, second: &Client) -> Ordering {
+    first.id.cmp(&second.id)
+}
+
+fn key(client: &Client, query: &OnlineQuery, at: Instant) -> Key {
+    match query.sort {
+        Column::Id => Key::Text(client.id.to_string()),
+        Column::Ip if query.whole_ip => Key::Address(client.ip),
+        Column::Ip => Key::Address(crate::auth::network_of(client.ip)),
+        Column::Os => Key::Text(client.agent.os.clone()),
+        Column::Browser => Key::Text(client.agent.browser.clone()),
+        Column::FirstTime => Key::Number(client.logged_in_at.timestamp()),
+        Column::HeartbeatTime | Column::LastSeenAt => Key::Number(at.wall(client.last_frame()).timestamp_millis()),
+        Column::App => Key::Text(client.app.to_string()),
+        Column::UserId => match client.user.as_str().parse() {
+            Ok(number) => Key::Number(number),
+            Err(_) => Key::Text(client.user.to_string()),
+        },
+        Column::Username => Key::Text(client.rights().username.to_lowercase()),
+        Column::SessionId => Key::Text(client.session.to_string()),
+        Column::ConnectedAt => Key::Number(client.connected_at.timestamp_millis()),
+        Column::Device => Key::Text(client.agent.device.clone()),
+        Column::Node => Key::Number(0),
+        Column::RttMs => Key::Number(client.rtt_ms().map_or(-1, i64::from)),
+        Column::FramesIn => Key::Number(client.frames_in() as i64),
+        Column::FramesOut => Key::Number(client.frames_out() as i64),
+        Column::QueueBytes => Key::Number(client.waiting().1 as i64),
+    }
+}
+
+/// The row of a client.
+pub(super) fn row(client: &Client, tables: &Tables, whole_ip: bool, node: &Arc<str>, at: Instant) -> OnlineClient {
+    let rights = client.rights();
+    let seen = at.wall(client.last_frame());
+    OnlineClient {
+        id: client.id,
+        ip: shown_ip(client.ip, whole_ip),
+        os: client.agent.os.clone(),
+        browser: client.agent.browser.clone(),
+        first_time: client.logged_in_at.timestamp(),
+        heartbeat_time: seen.timestamp(),
+        app: client.app.clone(),
+        user_id: client.user.to_string(),
+        username: rights.username.clone(),
+        avatar: client.avatar.clone(),
+        session_id: client.session,
+        roles: rights.roles.clone(),
+        rooms: tables.rooms_of(client.id).to_vec(),
+        connected_at: client.connected_at,
+        last_seen_at: seen,
+        device: client.agent.device.clone(),
+        node: node.clone(),
+        rtt_ms: client.rtt_ms(),
+        frames_in: client.frames_in(),
+        frames_out: client.frames_out(),
+        queue_bytes: client.waiting().1,
+        leaving: tables.is_leaving(client),
+    }
+}
+
+pub(super) fn evidence(client: &Client, leaving: bool, at: Instant) -> Evidence {
+    let (queue_messages, queue_bytes) = client.waiting();
+    Evidence {
+        id: client.id,
+        connected_at: client.connected_at,
+        last_frame_at: at.wall(client.last_frame()),
+        last_pong_at: client.last_pong().map(|pong| at.wall(pong)),
+        rtt_ms: client.rtt_ms(),
+        queue_messages,
+        queue_bytes,
+        leaving,
+    }
+}

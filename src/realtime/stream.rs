@@ -1,0 +1,125 @@
+//! The stream of differences to the online list: what has changed since the last one, and who wants to hear of it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::client::Client;
+use super::presence::Cause;
+use crate::auth::Permission;
+use crate::protocol::Message;
+
+#[derive(Default)]
+pub(super) struct Stream {
+    /// Number of the last difference.
+    pub(super) rev: u64,
+    changes: Changes,
+    dirty: bool,
+    subscribers: HashMap<Uuid, Subscriber>,
+}
+
+/// What happened since the last difference. A client that joined and left in between stands only in `left`: a page that
+/// read the list meanwhile must hear of it.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub(super) joined: HashSet<Uuid>,
+    pub(super) left: Vec<(Uuid, Cause)>,
+    pub(super) changed: HashSet<Uuid>,
+}
+
+struct Subscriber {
+    client: Arc<Client>,
+    /// What came before the reply to the subscription was sent.
+    held: Option<Vec<Message>>,
+}
+
+/// One difference in its two visibilities, encoded at most once each.
+pub(super) struct Encoded<F> {
+    encode: F,
+    whole: Option<Message>,
+    masked: Option<Message>,
+}
+
+impl<F: Fn(bool) -> Message> Encoded<F> {
+    /// `encode(whole_ip)` makes the message.
+    pub(super) fn new(encode: F) -> Encoded<F> {
+        Encoded { encode, whole: None, masked: None }
+    }
+
+    fn for_viewer(&mut self, client: &Client) -> Message {
+        let whole = client.may(Permission::OnlineIp);
+        let slot = if whole { &mut self.whole } else { &mut self.masked };
+        slot.get_or_insert_with(|| (self.encode)(whole)).clone()
+    }
+}
+
+impl Stream {
+    pub(super) fn joined(&mut self, id: Uuid) {
+        self.dirty = true;
+        if !self.subscribers.is_empty() {
+            self.changes.joined.insert(id);
+        }
+    }
+
+    pub(super) fn left(&mut self, id: Uuid, cause: Cause) {
+        self.dirty = true;
+        if !self.subscribers.is_empty() {
+            self.changes.joined.remove(&id);
+            self.changes.changed.remove(&id);
+            self.changes.left.push((id, cause));
+        }
+    }
+
+    pub(super) fn changed(&mut self, id: Uuid) {
+        self.dirty = true;
+        self.seen(id);
+    }
+
+    /// A sign of life: shown with the next difference, no reason for one of its own revision when nobody looks.
+    pub(super) fn seen(&mut self, id: Uuid) {
+        if !self.subscribers.is_empty() && !self.changes.joined.contains(&id) {
+            self.dirty = true;
+            self.changes.changed.insert(id);
+        }
+    }
+
+    /// The next difference, where there is any: what it is made of, and who gets it.
+    pub(super) fn next(&mut self) -> Option<(Changes, Vec<Uuid>)> {
+        if !std::mem::take(&mut self.dirty) {
+            return None;
+        }
+        self.rev += 1;
+        Some((std::mem::take(&mut self.changes), self.subscribers.keys().copied().collect()))
+    }
+
+    /// Hands a difference to those who were subscribed when it was taken.
+    pub(super) fn deliver<F: Fn(bool) -> Message>(&mut self, to: &[Uuid], mut difference: Encoded<F>) {
+        for id in to {
+            let Some(subscriber) = self.subscribers.get_mut(id) else { continue };
+            let message = difference.for_viewer(&subscriber.client);
+            match &mut subscriber.held {
+                Some(held) => held.push(message),
+                None => _ = subscriber.client.send(&message),
+            }
+        }
+    }
+
+    pub(super) fn subscribe(&mut self, client: &Arc<Client>) {
+        self.subscribers.insert(client.id, Subscriber { client: client.clone(), held: Some(Vec::new()) });
+    }
+
+    pub(super) fn release(&mut self, client: &Client) {
+        let Some(subscriber) = self.subscribers.get_mut(&client.id) else { return };
+        for message in subscriber.held.take().unwrap_or_default() {
+            subscriber.client.send(&message);
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, id: Uuid) {
+        self.subscribers.remove(&id);
+        if self.subscribers.is_empty() {
+            self.changes = Changes::default();
+        }
+    }
+}
