@@ -1,8 +1,28 @@
-//! Who is calling: identities, permissions, tokens, passwords, limits on guessing.
-//! Deliberately absent: HTTP, sockets and the database. What is needed of those comes in as arguments.
+//! Who is calling: identities, permissions, keys, tokens, passwords, limits on guessing, addresses.
+//! Deliberately absent: HTTP, sockets and the database. What is needed of those comes in as arguments, and the time
+//! from `Clock`.
 
+mod address;
+mod expiring;
 mod identity;
+mod keys;
+mod limits;
+mod password;
 mod permission;
+mod refresh;
+#[cfg(test)]
+mod testing;
+mod tickets;
+mod tokens;
 
+pub use address::{client_ip, limit_key, masked, origin_allowed};
 pub use identity::{Identity, Rights, UserKey};
+pub use keys::{KeyError, Keyring};
+pub use limits::{Failures, Rate};
+pub use password::{
+    Cost, MAX_PASSWORD, MIN_PASSWORD, PasswordError, PasswordRule, Passwords, check_rule, random_password,
+};
 pub use permission::{Permission, Permissions};
+pub use refresh::{RefreshError, RefreshTokens};
+pub use tickets::Tickets;
+pub use tokens::{Claims, TokenError, Tokens};
