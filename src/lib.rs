@@ -3,5 +3,8 @@
 pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod events;
 pub mod protocol;
 pub mod realtime;
+pub mod services;
+pub mod store;

@@ -22,9 +22,15 @@ pub fn client_ip(peer: IpAddr, forwarded: Option<&str>, trusted: &[IpNet]) -> Ip
 /// (`2001:db8:1::/48`). The length stays in the text, so that nobody takes it for a whole address, and it can be
 /// used as a filter as it stands.
 pub fn masked(ip: IpAddr) -> String {
+    let network = network_of(ip);
+    format!("{network}/{}", if network.is_ipv4() { 24 } else { 48 })
+}
+
+/// The first address of the network that [`masked`] names.
+pub fn network_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
-        IpAddr::V4(ip) => format!("{}/24", Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << 8))),
-        IpAddr::V6(ip) => format!("{}/48", Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 80))),
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << 8)).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 80)).into(),
     }
 }
 

@@ -84,6 +84,10 @@ pub struct Identity {
     pub expires_at: DateTime<Utc>,
     /// When the session ends, however often it is refreshed.
     pub session_expires_at: DateTime<Utc>,
+    /// When the session began.
+    pub logged_in_at: DateTime<Utc>,
+    /// Address of the user's picture; empty when there is none.
+    pub avatar: Arc<str>,
 }
 
 impl Identity {

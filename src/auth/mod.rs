@@ -15,7 +15,7 @@ mod testing;
 mod tickets;
 mod tokens;
 
-pub use address::{client_ip, limit_key, masked, origin_allowed};
+pub use address::{client_ip, limit_key, masked, network_of, origin_allowed};
 pub use identity::{Identity, Rights, UserKey};
 pub use keys::{KeyError, Keyring};
 pub use limits::{Failures, Rate};

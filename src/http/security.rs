@@ -1,0 +1,160 @@
+//! Who may call what. A permission is a type: an endpoint that takes [`MayKick`] is entered only by those who may kick, and
+//! the check comes before the body is read, so 401 and 403 come before 400 and 422.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use poem::Request;
+use poem::http::{HeaderMap, header};
+use poem_openapi::SecurityScheme;
+use poem_openapi::auth::Bearer;
+
+use super::error::Problem;
+use crate::auth::{Identity, Permission, client_ip, origin_allowed};
+use crate::realtime::Agent;
+use crate::services::{Denied, Door, Origin, Services};
+
+/// Bytes of a `User-Agent` that are looked at.
+const MAX_USER_AGENT: usize = 512;
+
+macro_rules! callers {
+    ($($(#[doc = $doc:literal])* $name:ident = $permission:expr;)*) => {$(
+        $(#[doc = $doc])*
+        #[derive(SecurityScheme)]
+        #[oai(rename = "bearer", ty = "bearer", bearer_format = "JWT", checker = "Self::check")]
+        pub(crate) struct $name(pub(crate) Identity);
+
+        impl $name {
+            async fn check(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
+                identify(request, &bearer.token, $permission).await
+            }
+        }
+    )*};
+}
+
+callers! {
+    /// Anybody who is logged in.
+    Caller = None;
+    /// May see who is online.
+    MayReadOnline = Some(Permission::OnlineRead);
+    /// May end clients, sessions and logins.
+    MayKick = Some(Permission::OnlineKick);
+    /// May push events.
+    MayPush = Some(Permission::PushSend);
+    /// May see accounts.
+    MayReadUsers = Some(Permission::UserRead);
+    /// May change accounts.
+    MayWriteUsers = Some(Permission::UserWrite);
+    /// May read the audit log.
+    MayReadAudit = Some(Permission::AuditRead);
+    /// May see how the server is doing.
+    MayMonitor = Some(Permission::MonitorRead);
+    /// May run jobs.
+    MayRunJobs = Some(Permission::JobRun);
+}
+
+async fn identify(request: &Request, token: &str, permission: Option<Permission>) -> poem::Result<Identity> {
+    let services = request.data::<Services>().expect("the outermost layer gives every request the hall");
+    let identity = services.identify(token).await.map_err(|denied| {
+        // The session of a disabled account is over; only a login is told that the account is disabled.
+        let over = Denied::Revoked { kind: None, reason: String::new() };
+        Problem::from(if matches!(denied, Denied::Disabled) { over } else { denied })
+    })?;
+    match permission {
+        Some(permission) if !identity.may(permission) => Err(forbidden(permission).into()),
+        _ => Ok(identity),
+    }
+}
+
+/// 403: what is missing.
+pub(crate) fn forbidden(permission: Permission) -> Problem {
+    let detail = format!("This needs the permission {permission}.");
+    Problem::new(poem::http::StatusCode::FORBIDDEN, "forbidden", detail)
+}
+
+/// The caller behind an `Authorization` header, for routes outside of the OpenAPI document.
+pub(crate) async fn bearer(request: &Request, services: &Services) -> Result<Identity, Denied> {
+    let token = header_token(request.headers()).ok_or(Denied::Missing)?;
+    services.identify_at(Door::Request, token).await.map(|(identity, _)| identity)
+}
+
+/// The token of an `Authorization` header: `Bearer <jwt>`, or the bare token as HotGo sends it.
+pub(crate) fn header_token(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
+    let token = match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        Some(_) => return None,
+        None => value,
+    };
+    (!token.is_empty()).then_some(token)
+}
+
+/// From where a request comes: its address as far as trusted proxies tell, its browser, its id.
+pub(crate) fn origin(request: &Request, services: &Services) -> Origin {
+    let user_agent = request.header(header::USER_AGENT).unwrap_or_default();
+    let end = user_agent.floor_char_boundary(MAX_USER_AGENT);
+    Origin {
+        ip: peer(request, services),
+        agent: Arc::new(agent(&user_agent[..end])),
+        user_agent: user_agent[..end].to_owned(),
+        request_id: request_id(request),
+    }
+}
+
+fn peer(request: &Request, services: &Services) -> IpAddr {
+    let peer = request.remote_addr().as_socket_addr().map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip());
+    let forwarded: Vec<&str> =
+        request.headers().get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
+    let forwarded = (!forwarded.is_empty()).then(|| forwarded.join(","));
+    client_ip(peer, forwarded.as_deref(), &services.config().server.trusted_proxies)
+}
+
+/// Whether a browser's page that sends this request may: our own, or one of `server.allowed_origins`.
+pub(crate) fn page_allowed(request: &Request, services: &Services) -> bool {
+    let host = request.header(header::HOST).unwrap_or_default();
+    let origin = match request.headers().get(header::ORIGIN) {
+        Some(origin) => Some(origin.to_str().unwrap_or("null")),
+        None => None,
+    };
+    origin_allowed(origin, scheme(request, services), host, &services.config().server.allowed_origins)
+}
+
+/// `https` where a trusted proxy says so, `http` otherwise.
+pub(crate) fn scheme(request: &Request, services: &Services) -> &'static str {
+    let peer = request.remote_addr().as_socket_addr().map(|address| address.ip().to_canonical());
+    let trusted = peer.is_some_and(|peer| services.config().server.trusted_proxies.iter().any(|net| net.contains(&peer)));
+    let forwarded = request.header("x-forwarded-proto").unwrap_or_default();
+    if trusted && forwarded.eq_ignore_ascii_case("https") { "https" } else { "http" }
+}
+
+/// The id of a request, as in its log lines and problems.
+#[derive(Clone)]
+pub(crate) struct RequestId(pub(crate) String);
+
+pub(crate) fn request_id(request: &Request) -> String {
+    request.data::<RequestId>().map(|id| id.0.clone()).unwrap_or_default()
+}
+
+/// What a `User-Agent` tells, in HotGo's words: `Chrome/142`, `Windows 10`.
+fn agent(user_agent: &str) -> Agent {
+    let Some(parsed) = woothee::parser::Parser::new().parse(user_agent) else {
+        return Agent { browser: product(user_agent), ..Agent::default() };
+    };
+    let known = |text: &str| if text == "UNKNOWN" { String::new() } else { text.to_owned() };
+    let major = parsed.version.split('.').next().filter(|major| !major.is_empty() && *major != "UNKNOWN");
+    let browser = match (known(parsed.name), major) {
+        (name, Some(major)) if !name.is_empty() => format!("{name}/{major}"),
+        (name, _) if !name.is_empty() => name,
+        _ => product(user_agent),
+    };
+    Agent { browser, os: known(parsed.os), device: known(parsed.category) }
+}
+
+/// The first word of an agent that no list knows, as `curl/8`: better than nothing in a list of scripts.
+fn product(user_agent: &str) -> String {
+    let word = user_agent.split_whitespace().next().unwrap_or_default();
+    let (name, version) = word.split_once('/').unwrap_or((word, ""));
+    let major = version.split('.').next().unwrap_or_default();
+    let name: String = name.chars().filter(|letter| !letter.is_control()).take(40).collect();
+    if major.is_empty() { name } else { format!("{name}/{}", major.chars().take(10).collect::<String>()) }
+}

@@ -1,0 +1,373 @@
+//! The other door: `GET /socket`. Credential, session, origin and limits are checked before the upgrade and before anything
+//! is registered; then the raw stream goes to `realtime`, and nothing of HTTP stays with it.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use chrono::{SecondsFormat, TimeDelta};
+use hyper_util::rt::TokioIo;
+use poem::http::{HeaderValue, StatusCode, header};
+use poem::web::Data;
+use poem::{Request, Response, handler};
+use serde::Serialize;
+use sha1::{Digest, Sha1};
+use tokio::net::TcpStream;
+use tokio_util::task::TaskTracker;
+
+use super::error::Problem;
+use super::security::{header_token, origin, page_allowed};
+use super::serve::Upgrade;
+use crate::auth::{Identity, Permissions, limit_key};
+use crate::events::Registry;
+use crate::protocol::{CloseCode, CloseReason, Message};
+use crate::realtime::{ConnectionLimits, NewClient, Refused, run};
+use crate::services::{Denied, Door, Origin, Services, ended_words};
+
+/// RFC 6455 section 1.3.
+const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/// The subprotocol of clients that read close codes and reasons.
+const SUBPROTOCOL: &str = "rollcall.v1";
+
+/// What a handshake shows, and whether the client knows `auth/refresh`.
+enum Credential {
+    Token { token: String, as_session: bool },
+    Ticket(String),
+}
+
+/// A handshake that passed every check.
+struct Admitted {
+    identity: Identity,
+    scopes: Permissions,
+    /// Whether the socket lives as long as its session: HotGo's clients know no refresh.
+    as_session: bool,
+}
+
+/// Why a handshake is refused: the HTTP answer, and what a browser, which cannot read that, is told by a close frame.
+struct Refusal {
+    problem: Problem,
+    close: CloseReason,
+}
+
+/// The door's own state.
+#[derive(Clone)]
+pub(crate) struct SocketDoor {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) tasks: TaskTracker,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Connected<'a> {
+    client_id: uuid::Uuid,
+    session_id: uuid::Uuid,
+    user_id: &'a str,
+    username: &'a str,
+    node: &'a str,
+    build: &'static str,
+    ping_interval_seconds: u64,
+    idle_timeout_seconds: u64,
+    expires_at: String,
+    limits: ConnectedLimits,
+    reconnect: Reconnect,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConnectedLimits {
+    max_frame_bytes: usize,
+    max_rooms: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reconnect {
+    min_ms: u64,
+    max_ms: u64,
+}
+
+/// Opens a socket.
+#[handler]
+pub(crate) async fn socket(
+    request: &Request,
+    Data(services): Data<&Services>,
+    Data(door): Data<&SocketDoor>,
+) -> poem::Result<Response> {
+    let key = websocket_key(request)?;
+    if !page_allowed(request, services) {
+        let detail = "This origin may not open sockets here; add it to server.allowed_origins.";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail).into());
+    }
+    let from = origin(request, services);
+    let offers_v1 = subprotocols(request).any(|name| name == SUBPROTOCOL);
+    let admitted = match admit(request, services, &from).await {
+        Ok(admitted) => Ok(admitted),
+        // A browser cannot read the status of a failed upgrade: it is let in, told, and sent away.
+        Err(refusal) if offers_v1 => Err(refusal.close),
+        Err(refusal) => return Err(refusal.problem.into()),
+    };
+    let Some(upgrade) = request.data::<Upgrade>().and_then(Upgrade::take) else {
+        return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "This path speaks WebSocket.").into());
+    };
+    let (services, registry) = (services.clone(), door.registry.clone());
+    door.tasks.spawn(async move {
+        let Ok(upgraded) = upgrade.await else { return };
+        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
+        let stream = Arc::new(parts.io.into_inner());
+        match admitted {
+            Ok(admitted) => open(services, &registry, admitted, from, stream, &parts.read_buf).await,
+            Err(reason) => send_away(&stream, &reason).await,
+        }
+    });
+    Ok(switching_protocols(&key, offers_v1))
+}
+
+/// RFC 6455 section 4.2.1.
+fn websocket_key(request: &Request) -> Result<String, Problem> {
+    let has = |name, value: &str| {
+        let words = request.headers().get_all(name).iter().filter_map(|line| line.to_str().ok());
+        words.flat_map(|line| line.split(',')).any(|word| word.trim().eq_ignore_ascii_case(value))
+    };
+    if !has(header::CONNECTION, "upgrade") || !has(header::UPGRADE, "websocket") {
+        return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "This path speaks WebSocket."));
+    }
+    if request.header(header::SEC_WEBSOCKET_VERSION) != Some("13") {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_request", "Sec-WebSocket-Version must be 13."));
+    }
+    match request.header(header::SEC_WEBSOCKET_KEY) {
+        Some(key) if STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) => Ok(key.to_owned()),
+        _ => Err(Problem::new(StatusCode::BAD_REQUEST, "bad_request", "Sec-WebSocket-Key must be 16 bytes in base64.")),
+    }
+}
+
+fn switching_protocols(key: &str, offers_v1: bool) -> Response {
+    let accept = STANDARD.encode(Sha1::digest(format!("{key}{ACCEPT_GUID}")));
+    let mut response = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept)
+        .finish();
+    if offers_v1 {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
+    response
+}
+
+fn subprotocols(request: &Request) -> impl Iterator<Item = &str> {
+    let lines = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).map(str::trim)
+}
+
+/// The first credential found wins; a bad one is never passed over for the next.
+fn credential(request: &Request, services: &Services) -> Option<Credential> {
+    let token = |token: &str, as_session| Credential::Token { token: token.to_owned(), as_session };
+    let offered = |prefix| subprotocols(request).find_map(move |name| name.strip_prefix(prefix));
+    let config = services.config();
+    if let Some(bearer) = offered("bearer.") {
+        return Some(token(bearer, false));
+    }
+    if let Some(bearer) = header_token(request.headers()) {
+        return Some(token(bearer, false));
+    }
+    if let Some(ticket) = offered("ticket.").map(str::to_owned).or_else(|| query(request, "ticket")) {
+        return Some(Credential::Ticket(ticket));
+    }
+    // A cookie travels by itself: only with an origin, which has been checked, is it a page's own wish.
+    if config.auth.access_cookie && request.headers().contains_key(header::ORIGIN) {
+        let cookie = request.cookie().get("rollcall_access").map(|cookie| cookie.value_str().to_owned());
+        if let Some(cookie) = cookie {
+            return Some(token(&cookie, false));
+        }
+    }
+    config.socket.token_in_query.then(|| query(request, "authorization")).flatten().map(|bearer| token(&bearer, true))
+}
+
+fn query(request: &Request, key: &str) -> Option<String> {
+    let pairs = form_urlencoded::parse(request.uri().query()?.as_bytes());
+    pairs.into_iter().find(|(name, _)| name == key).map(|(_, value)| value.into_owned())
+}
+
+async fn admit(request: &Request, services: &Services, from: &Origin) -> Result<Admitted, Refusal> {
+    let credential = credential(request, services);
+    let identified = match credential {
+        None => Err(Denied::Missing),
+        Some(Credential::Token { token, as_session }) => {
+            let bare = token.strip_prefix("Bearer ").unwrap_or(&token);
+            let identified = services.identify_at(Door::Handshake, bare).await;
+            identified.map(|(identity, scopes)| Admitted { identity, scopes, as_session })
+        }
+        Some(Credential::Ticket(ticket)) => match services.tickets().take(&ticket) {
+            None => Err(Denied::Ticket),
+            Some(ticket) => services
+                .standing(Door::Handshake, ticket.session, ticket.expires_at)
+                .await
+                .map(|(identity, scopes)| Admitted { identity, scopes, as_session: false }),
+        },
+    };
+    let admitted = identified.map_err(|denied| refusal(denied, services, from))?;
+    let user = &admitted.identity.user;
+    if let Err(wait) = services.limits().handshakes.check(user) {
+        return Err(too_many("This user opens sockets too often.", wait.as_secs() + 1));
+    }
+    services.manager().admits(user, from.ip).map_err(|refused| not_taken(refused, services))?;
+    if services.draining().is_cancelled() {
+        let detail = "This server is stopping; come back in a moment.";
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail).retry_after(1);
+        return Err(Refusal { problem, close: CloseReason::new(CloseCode::Restart) });
+    }
+    Ok(admitted)
+}
+
+/// A failed credential counts against its address; only then is the address's limit asked.
+fn refusal(denied: Denied, services: &Services, from: &Origin) -> Refusal {
+    if denied.status() == 401
+        && let Err(wait) = services.limits().failed_handshakes.check(&limit_key(from.ip))
+    {
+        return too_many("Too many failed handshakes from this address.", wait.as_secs() + 1);
+    }
+    tracing::debug!(request.id = from.request_id, reason = denied.word(), "handshake refused");
+    let unauthorized = |sentence: String| CloseReason::new(CloseCode::Unauthorized).text(sentence);
+    let close = match &denied {
+        Denied::Token(crate::auth::TokenError::Expired) => CloseReason::token_expired(),
+        Denied::Disabled => ended_words(Some(crate::store::Kind::Disable), "", None).0,
+        Denied::Locked { until, reason, .. } => {
+            ended_words(Some(crate::store::Kind::Kick), reason, Some(*until)).0
+        }
+        Denied::Unavailable => CloseReason { retry_after_ms: Some(1000), ..CloseReason::new(CloseCode::Overload) },
+        denied => unauthorized(denied.sentence()),
+    };
+    Refusal { problem: denied.into(), close }
+}
+
+fn too_many(detail: &str, seconds: u64) -> Refusal {
+    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(seconds);
+    // Not 4429: that is a lockout, after which a client stays away. This one shall come back later.
+    let close = CloseReason { retry_after_ms: Some(seconds * 1000), ..CloseReason::new(CloseCode::Overload) };
+    Refusal { problem, close: close.text(detail) }
+}
+
+fn not_taken(refused: Refused, services: &Services) -> Refusal {
+    let socket = &services.config().socket;
+    match refused {
+        Refused::Full => too_busy("This server has as many sockets as it takes."),
+        Refused::TooManyOfAddress => too_busy("This address has as many sockets as it may."),
+        Refused::TooManyOfUser => {
+            let detail = format!("This user has {} sockets already, which is the limit.", socket.per_user);
+            Refusal {
+                close: CloseReason::new(CloseCode::Replaced).text(detail.clone()),
+                problem: Problem::new(StatusCode::CONFLICT, "too_many_sockets", detail),
+            }
+        }
+    }
+}
+
+fn too_busy(detail: &str) -> Refusal {
+    Refusal {
+        problem: Problem::new(StatusCode::SERVICE_UNAVAILABLE, "full", detail).retry_after(5),
+        close: CloseReason { retry_after_ms: Some(5000), ..CloseReason::new(CloseCode::Overload) }.text(detail),
+    }
+}
+
+/// Registers the client, greets it, and stays with it to its end.
+async fn open(
+    services: Services,
+    registry: &Registry,
+    admitted: Admitted,
+    from: Origin,
+    stream: Arc<TcpStream>,
+    read_before: &Bytes,
+) {
+    let Admitted { identity, scopes, as_session } = admitted;
+    let session = identity.session;
+    let expires_at = if as_session { identity.session_expires_at } else { identity.expires_at };
+    let new = NewClient {
+        user: identity.user.clone(),
+        session,
+        app: identity.app.clone(),
+        rights: identity.rights.clone(),
+        scopes,
+        avatar: identity.avatar.clone(),
+        ip: from.ip,
+        agent: from.agent,
+        logged_in_at: identity.logged_in_at,
+        expires_at,
+    };
+    let registration = match services.manager().register(new, stream.clone()) {
+        Ok(registration) => registration,
+        Err(refused) => return send_away(&stream, &not_taken(refused, &services).close).await,
+    };
+    let client = registration.client();
+    tracing::info!(client.id = %client.id, user.id = %client.user, request.id = from.request_id, "socket opened");
+    client.send(&greeting(&services, client));
+    // The session may have been revoked between the look-up and the registration: from here on a kick finds the client,
+    // so one more look closes the gap.
+    if let Err(denied) = services.standing(Door::Handshake, session, expires_at).await
+        && !matches!(denied, Denied::Unavailable)
+    {
+        let (reason, cause) = ended_words(None, &denied.sentence(), None);
+        client.close(&reason, cause);
+    }
+    let (id, user) = (client.id, client.user.clone());
+    let limits = ConnectionLimits {
+        max_frame: services.config().socket.max_frame,
+        frames_per_second: services.config().socket.frames_per_second,
+        frame_burst: services.config().socket.frame_burst,
+    };
+    let watched = client.clone();
+    run(registration, stream, read_before.clone(), registry, services.clock(), limits).await;
+    let cause = watched.end();
+    tracing::info!(client.id = %id, user.id = %user, ?cause, "socket closed");
+    services.writer().write(crate::store::Entry::SessionSeen { id: session, at: services.clock().now() });
+}
+
+fn greeting(services: &Services, client: &crate::realtime::Client) -> Message {
+    let socket = &services.config().socket;
+    let connected = Connected {
+        client_id: client.id,
+        session_id: client.session,
+        user_id: client.user.as_str(),
+        username: &client.rights().username,
+        node: services.node(),
+        build: super::BUILD,
+        ping_interval_seconds: socket.ping_interval.as_secs(),
+        idle_timeout_seconds: socket.idle_timeout.as_secs(),
+        expires_at: client.expires_at().to_rfc3339_opts(SecondsFormat::Secs, true),
+        limits: ConnectedLimits { max_frame_bytes: socket.max_frame, max_rooms: socket.max_rooms },
+        reconnect: Reconnect {
+            min_ms: socket.reconnect_min.as_millis() as u64,
+            max_ms: socket.reconnect_max.as_millis() as u64,
+        },
+    };
+    Message::push("connected", Some(&connected), services.clock().now().timestamp())
+}
+
+/// One close frame to a socket that is registered nowhere, and a moment for the peer to read it.
+async fn send_away(stream: &TcpStream, reason: &CloseReason) {
+    let goodbye = async {
+        let frame = reason.frame();
+        let mut sent = 0;
+        while sent < frame.len() {
+            stream.writable().await?;
+            match stream.try_write(&frame[sent..]) {
+                Ok(more) => sent += more,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        rustix::net::shutdown(stream, rustix::net::Shutdown::Write)?;
+        let mut rest = [0; 256];
+        loop {
+            stream.readable().await?;
+            match stream.try_read(&mut rest) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    let limit = TimeDelta::seconds(1).to_std().unwrap_or_default();
+    let _ = tokio::time::timeout(limit, goodbye).await;
+}

@@ -1,0 +1,89 @@
+//! Ending sessions: the row is written first, then the sockets are told. What a socket hears depends only on what the row
+//! says, so a node that follows the sequence of rows says the same.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use super::Services;
+use crate::protocol::{CloseCode, CloseReason, Message};
+use crate::realtime::{Cause, Delivered, Payload, Publication, Target};
+use crate::store::{Kind, NewRevocation, Revocation, StoreError};
+
+/// `data` of the `kick` push.
+#[derive(Serialize)]
+struct KickData<'a> {
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a str>,
+}
+
+/// How an end is told: the close frame, and the cause in lists.
+pub fn ended_words(kind: Option<Kind>, reason: &str, until: Option<DateTime<Utc>>) -> (CloseReason, Cause) {
+    let (code, cause, sentence) = match kind {
+        Some(Kind::Kick) if until.is_some() => (CloseCode::Locked, Cause::Locked, "An operator locked this account."),
+        Some(Kind::Kick) => (CloseCode::Kicked, Cause::Kicked, "An operator ended this connection."),
+        Some(Kind::Disable) => (CloseCode::Forbidden, Cause::Disabled, "This account is disabled."),
+        Some(Kind::Replaced) => (CloseCode::Replaced, Cause::Replaced, "This account was used to log in elsewhere."),
+        Some(Kind::Logout) => (CloseCode::Kicked, Cause::Logout, "This session was logged out."),
+        Some(Kind::Password) => (CloseCode::Kicked, Cause::Revoked, "The password was changed; log in again."),
+        Some(Kind::RefreshReused) => {
+            (CloseCode::Kicked, Cause::Revoked, "The session was used from two places and has ended; log in again.")
+        }
+        _ => (CloseCode::Unauthorized, Cause::Revoked, "This session is over; log in again."),
+    };
+    let sentence = if reason.is_empty() { sentence } else { reason };
+    (CloseReason { until, ..CloseReason::new(code).text(sentence) }, cause)
+}
+
+impl Services {
+    /// Writes the row, then closes the sockets it is about.
+    pub async fn end(&self, new: NewRevocation) -> Result<(Revocation, Delivered), StoreError> {
+        let revocation = self.store().revoke(new, self.clock().now()).await?;
+        let delivered = self.announce(&revocation).await;
+        Ok((revocation, delivered))
+    }
+
+    /// Tells the sockets of a row that is written already.
+    pub async fn announce(&self, revocation: &Revocation) -> Delivered {
+        let targets = &revocation.targets;
+        let mut sum = Delivered { nodes_answered: 1, nodes_expected: 1, ..Delivered::default() };
+        let mut sessions = targets.sessions.clone();
+        if !targets.users.is_empty() {
+            // Of a user's sockets, all but those of the session that stays.
+            let clients = self.manager().select(&Target::Users(targets.users.clone()), true);
+            let ended = clients.iter().map(|client| client.session).filter(|session| Some(*session) != targets.except);
+            sessions.extend(ended);
+        }
+        sessions.sort_unstable();
+        sessions.dedup();
+        for target in [Target::Sessions(sessions), Target::Clients(targets.clients.clone())] {
+            let payload = self.end_payload(revocation);
+            match self.broker().publish(Publication { target, payload }).await {
+                Ok(delivered) => {
+                    sum.users += delivered.users;
+                    sum.clients += delivered.clients;
+                    sum.delivered += delivered.delivered;
+                    sum.dropped += delivered.dropped;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "an end could not be published; nodes follow the rows");
+                    sum.nodes_answered = 0;
+                }
+            }
+        }
+        sum
+    }
+
+    fn end_payload(&self, revocation: &Revocation) -> Payload {
+        let (reason, cause) = ended_words(Some(revocation.kind), &revocation.reason, revocation.until);
+        let data = KickData {
+            reason: if revocation.reason.is_empty() { reason.text.as_deref().unwrap_or("") } else { &revocation.reason },
+            until: revocation.until.map(|until| until.to_rfc3339_opts(SecondsFormat::Secs, true)),
+            by: (revocation.kind == Kind::Kick).then_some(revocation.actor_name.as_str()),
+        };
+        let last = Message::push("kick", Some(&data), self.clock().now().timestamp());
+        Payload::Close { last: Some(last), reason, cause }
+    }
+}

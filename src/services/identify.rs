@@ -1,0 +1,162 @@
+//! Who calls: a token's signature first, then its session, its user, a lockout. Rights come from the session's user as of
+//! now, never from a claim.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::Services;
+use crate::auth::{Identity, Permissions, TokenError, UserKey};
+use crate::store::{CallerRow, Kind};
+
+/// What a credential is shown for. They differ in what comes first: a request is told that its session is over, a
+/// handshake that the account is disabled or locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// A REST call.
+    Request,
+    /// `GET /socket`, login or refresh.
+    Handshake,
+}
+
+/// Why a credential opens nothing.
+#[derive(Clone, Debug)]
+pub enum Denied {
+    /// No credential at all.
+    Missing,
+    /// The token itself is no good.
+    Token(TokenError),
+    /// A ticket that was used, is too old, or never was.
+    Ticket,
+    /// The session was revoked, or is over.
+    Revoked {
+        /// By what; none when it just ended.
+        kind: Option<Kind>,
+        /// The operator's sentence; may be empty.
+        reason: String,
+    },
+    /// The account is disabled.
+    Disabled,
+    /// The account is locked out.
+    Locked {
+        /// The end of it.
+        until: DateTime<Utc>,
+        /// Seconds to it.
+        seconds: u64,
+        /// The operator's sentence; may be empty.
+        reason: String,
+    },
+    /// The database did not answer.
+    Unavailable,
+}
+
+impl Denied {
+    /// The number people know: 401, 403 or 503.
+    pub fn status(&self) -> u16 {
+        match self {
+            Denied::Missing | Denied::Token(_) | Denied::Ticket | Denied::Revoked { .. } => 401,
+            Denied::Disabled | Denied::Locked { .. } => 403,
+            Denied::Unavailable => 503,
+        }
+    }
+
+    /// A stable word for programs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Denied::Missing => "unauthorized",
+            Denied::Token(TokenError::Expired) => "token_expired",
+            Denied::Token(_) => "token_invalid",
+            Denied::Ticket => "ticket_invalid",
+            Denied::Revoked { .. } => "session_revoked",
+            Denied::Disabled => "account_disabled",
+            Denied::Locked { .. } => "locked",
+            Denied::Unavailable => "unavailable",
+        }
+    }
+
+    /// A sentence for people; the operator's own where there is one.
+    pub fn sentence(&self) -> String {
+        match self {
+            Denied::Missing => "This needs a token: log in, and send it as a Bearer.".to_owned(),
+            Denied::Token(error) => format!("The token cannot be used: {error}."),
+            Denied::Ticket => "The ticket was used already, or is too old; ask for a new one.".to_owned(),
+            Denied::Revoked { reason, .. } if reason.is_empty() => "This session is over; log in again.".to_owned(),
+            Denied::Revoked { reason, .. } => reason.clone(),
+            Denied::Disabled => "This account is disabled.".to_owned(),
+            Denied::Locked { reason, .. } if reason.is_empty() => "This account is locked for a while.".to_owned(),
+            Denied::Locked { reason, .. } => reason.clone(),
+            Denied::Unavailable => "The server cannot reach its data right now; try again in a moment.".to_owned(),
+        }
+    }
+}
+
+impl Services {
+    /// The caller behind an access token, at a REST call.
+    pub async fn identify(&self, token: &str) -> Result<Identity, Denied> {
+        self.identify_at(Door::Request, token).await.map(|(identity, _)| identity)
+    }
+
+    /// The caller behind an access token, and what its session narrows permissions to.
+    pub async fn identify_at(&self, door: Door, token: &str) -> Result<(Identity, Permissions), Denied> {
+        let claims = self.tokens().verify(token, self.clock().now()).map_err(Denied::Token)?;
+        let (identity, scopes) = self.standing(door, claims.session, claims.expires_at).await?;
+        // A session id of somebody else under a good signature would be our own mistake: refuse rather than guess.
+        if identity.user != claims.user {
+            return Err(Denied::Token(TokenError::Malformed));
+        }
+        Ok((identity, scopes))
+    }
+
+    /// The caller behind a session, if it stands.
+    pub async fn standing(
+        &self,
+        door: Door,
+        session: Uuid,
+        expires_at: DateTime<Utc>,
+    ) -> Result<(Identity, Permissions), Denied> {
+        let row = self.store().caller(session).await.map_err(|error| {
+            tracing::warn!(cause = error.cause(), "a session could not be looked up");
+            Denied::Unavailable
+        })?;
+        let row = row.ok_or(Denied::Revoked { kind: None, reason: String::new() })?;
+        self.check(door, &row)?;
+        let identity = Identity {
+            user: row.user,
+            session: row.session,
+            app: row.app.into(),
+            rights: Arc::new(row.rights),
+            expires_at: expires_at.min(row.expires_at),
+            session_expires_at: row.expires_at,
+            logged_in_at: row.created_at,
+            avatar: row.avatar.into(),
+        };
+        Ok((identity, row.scopes.unwrap_or_else(Permissions::all)))
+    }
+
+    fn check(&self, door: Door, row: &CallerRow) -> Result<(), Denied> {
+        let now = self.clock().now();
+        let locked = row.lockout.as_ref().filter(|lockout| lockout.until > now).map(|lockout| Denied::Locked {
+            until: lockout.until,
+            seconds: (lockout.until - now).num_seconds().max(1) as u64,
+            reason: lockout.reason.clone(),
+        });
+        let revoked = match &row.ended {
+            Some(ended) => Some(Denied::Revoked { kind: Some(ended.kind), reason: ended.reason.clone() }),
+            None if row.expires_at <= now => Some(Denied::Revoked { kind: None, reason: String::new() }),
+            None => None,
+        };
+        let disabled = row.disabled.then_some(Denied::Disabled);
+        let first = match door {
+            Door::Request => revoked.or(disabled).or(locked),
+            Door::Handshake => disabled.or(locked).or(revoked),
+        };
+        first.map_or(Ok(()), Err)
+    }
+
+    /// The user's roles and permissions as of now; none when there is no such user.
+    pub async fn roles_of(&self, user: &UserKey) -> Option<Vec<Arc<str>>> {
+        let rights = self.store().rights(user).await.ok()??;
+        Some(rights.roles.to_vec())
+    }
+}

@@ -1,0 +1,183 @@
+//! The hall: what every endpoint, event and job may use, behind one cheap handle; and the acts that need several rooms at
+//! once: finding out who calls, logging in, ending somebody's session. Deliberately absent: HTTP, frames, cron.
+
+mod ending;
+mod follow;
+mod identify;
+mod kick;
+mod login;
+mod limits;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use ending::ended_words;
+pub use identify::{Denied, Door};
+pub use kick::{Kick, KickRefused, Kicked, Pending, Whom};
+pub use limits::Limits;
+pub use login::{Attempt, LoggedIn, LoginDenied};
+
+use crate::auth::{Failures, Identity, Keyring, Passwords, RefreshTokens, Tickets, Tokens};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::realtime::{Agent, Broker, ClientManager, Presence};
+use crate::store::{Actor, LogWriter, Store};
+
+/// The handle everybody keeps.
+#[derive(Clone)]
+pub struct Services(Arc<Parts>);
+
+/// What the hall is made of; `App` puts it together.
+pub struct Parts {
+    /// Settings.
+    pub config: Config,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Name of this node.
+    pub node: Arc<str>,
+    /// Rows.
+    pub store: Store,
+    /// Login log, audit log, last seen: batched.
+    pub writer: LogWriter,
+    /// Sockets of this node.
+    pub manager: Arc<ClientManager>,
+    /// The way to clients on any node.
+    pub broker: Arc<dyn Broker>,
+    /// Who is online on any node.
+    pub presence: Arc<dyn Presence>,
+    /// Signing keys.
+    pub keyring: Arc<Keyring>,
+    /// Access tokens.
+    pub tokens: Tokens,
+    /// Refresh tokens.
+    pub refresh_tokens: RefreshTokens,
+    /// Password computations.
+    pub passwords: Passwords,
+    /// One-use tickets for handshakes.
+    pub tickets: Tickets<Ticket>,
+    /// Wrong passwords by name.
+    pub failures: Failures,
+    /// Logins and handshakes by address and user.
+    pub limits: Limits,
+    /// Set when this node takes nobody in any more.
+    pub draining: CancellationToken,
+}
+
+/// What a ticket stands for: the session that asked for it.
+#[derive(Clone)]
+pub struct Ticket {
+    /// The login.
+    pub session: Uuid,
+    /// When the access token ends that asked for the ticket.
+    pub expires_at: chrono::DateTime<chrono::Utc>,
+}
+
+/// Who asks, as far as the request itself tells.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The peer, or what a trusted proxy says of it.
+    pub ip: IpAddr,
+    /// Its browser.
+    pub agent: Arc<Agent>,
+    /// The header the agent was read from, at most 512 bytes of it.
+    pub user_agent: String,
+    /// Stands in log lines, audit rows and problems.
+    pub request_id: String,
+}
+
+impl Origin {
+    /// How the audit log names a logged-in caller.
+    pub fn actor(&self, identity: &Identity) -> Actor {
+        Actor {
+            key: identity.user.to_string(),
+            name: identity.rights.username.to_string(),
+            ip: self.ip.to_string(),
+            request_id: self.request_id.clone(),
+        }
+    }
+}
+
+impl Services {
+    /// The hall, finished.
+    pub fn new(parts: Parts) -> Services {
+        Services(Arc::new(parts))
+    }
+
+    /// Settings.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Time.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.0.clock
+    }
+
+    /// Name of this node.
+    pub fn node(&self) -> &Arc<str> {
+        &self.0.node
+    }
+
+    /// Rows.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The batching log writer.
+    pub fn writer(&self) -> &LogWriter {
+        &self.0.writer
+    }
+
+    /// Sockets of this node: for the socket's own handshake and events. Everybody else publishes.
+    pub fn manager(&self) -> &Arc<ClientManager> {
+        &self.0.manager
+    }
+
+    /// The way to clients.
+    pub fn broker(&self) -> &dyn Broker {
+        &*self.0.broker
+    }
+
+    /// Who is online.
+    pub fn presence(&self) -> &dyn Presence {
+        &*self.0.presence
+    }
+
+    /// Signing keys.
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.0.keyring
+    }
+
+    /// Access tokens.
+    pub fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    /// Password computations.
+    pub fn passwords(&self) -> &Passwords {
+        &self.0.passwords
+    }
+
+    /// Tickets for handshakes.
+    pub fn tickets(&self) -> &Tickets<Ticket> {
+        &self.0.tickets
+    }
+
+    /// Wrong passwords by name.
+    pub fn failures(&self) -> &Failures {
+        &self.0.failures
+    }
+
+    /// Logins and handshakes by address and user.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Cancelled when this node takes nobody in any more.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.0.draining
+    }
+}
