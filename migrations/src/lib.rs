@@ -1,1 +1,26 @@
-//! Migrations.
+//! Rollcall's schema: one dated file per change, applied in order, each with its way back.
+//!
+//! Migrations only add; what is no longer needed is removed a release later, so that the previous release still runs
+//! on the new schema. Deliberately absent: entities and queries (`src/store` has them), and SQL of one database only.
+
+mod m20261120_000001_first_tables;
+mod names;
+
+pub use names::{DEFAULT_PREFIX, PrefixError, Table, set_table_prefix};
+pub use sea_orm_migration::{Migration, MigrationStatus, MigratorTrait};
+
+use sea_orm_migration::sea_query::IntoIden;
+use sea_orm_migration::{MigrationTrait, sea_orm::DynIden};
+
+/// Every migration, oldest first.
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261120_000001_first_tables::Migration)]
+    }
+
+    fn migration_table_name() -> DynIden {
+        Table::Migrations.into_iden()
+    }
+}

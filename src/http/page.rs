@@ -62,7 +62,7 @@ impl Paging {
 
 impl From<Paging> for crate::store::Paging {
     fn from(paging: Paging) -> crate::store::Paging {
-        crate::store::Paging { page: paging.page, size: paging.size }
+        crate::store::Paging { page: paging.page, page_size: paging.size }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Denied, Door, Services, ended_words};
 use crate::auth::UserKey;
 use crate::realtime::{Client, Payload, Publication, Target};
-use crate::store::{Kind, Revocation, StoreError};
+use crate::store::{Kind, Revocation, StoreError, username_key};
 
 /// Rows read at once.
 const BATCH: u64 = 200;
@@ -74,7 +74,7 @@ impl Services {
 
     async fn unlock_name_of(&self, user: &UserKey) {
         if let Ok(Some(user)) = self.store().user(user).await {
-            self.failures().unlock(&user.username);
+            self.failures().unlock(&username_key(&user.username));
         }
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Denied, Door, Origin, Services};
 use crate::auth::{Identity, PasswordError, UserKey, limit_key};
 use crate::config::Logins;
-use crate::store::{Entry, Kind, NewLogin, NewRevocation, NewSession, Refresh, SessionKind, StoreError, User};
+use crate::store::{Entry, Kind, NewLogin, NewRevocation, NewSession, Refresh, SessionKind, StoreError, User, username_key};
 
 /// Somebody who says who they are.
 pub struct Attempt<'a> {
@@ -97,7 +97,8 @@ impl Services {
         if let Err(wait) = self.limits().logins.check(&limit_key(attempt.origin.ip)) {
             return Err(LoginDenied::TooMany(wait.as_secs() + 1));
         }
-        if let Some(until) = self.failures().locked_until(attempt.username) {
+        let name = username_key(attempt.username);
+        if let Some(until) = self.failures().locked_until(&name) {
             return Err(self.locked(until, String::new()));
         }
         let user = self.store().user_named(attempt.username).await?;
@@ -109,11 +110,11 @@ impl Services {
                 tracing::error!(%error, "a password could not be checked");
                 Err(LoginDenied::Denied(Denied::Unavailable))
             }
-            (Some(user), Ok(true)) => match self.failures().succeed(attempt.username) {
+            (Some(user), Ok(true)) => match self.failures().succeed(&name) {
                 Ok(()) => self.admit(user, attempt.origin).await,
                 Err(until) => Err(self.locked(until, String::new())),
             },
-            (_, Ok(_)) => match self.failures().fail(attempt.username) {
+            (_, Ok(_)) => match self.failures().fail(&name) {
                 Some(until) => Err(self.locked(until, String::new())),
                 None => Err(LoginDenied::Credentials),
             },

@@ -1,0 +1,253 @@
+//! Users, roles, sessions, revocations, lockouts, logs and settings.
+//!
+//! Lengths are characters. They are there because MySQL cannot index text without one; the store cuts what is longer.
+
+use async_trait::async_trait;
+use sea_orm_migration::schema::{
+    big_integer, big_pk_auto, boolean, json, json_null, string_len, string_len_null, text, timestamp_with_time_zone,
+    timestamp_with_time_zone_null,
+};
+use sea_orm_migration::sea_orm::{DbErr, JsonValue};
+use sea_orm_migration::sea_query::{
+    ForeignKey, ForeignKeyAction, Index, IndexCreateStatement, Query, Table as Ddl, TableCreateStatement,
+};
+use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
+
+use crate::Table;
+
+const UUID: u32 = 36;
+const ISSUER: u32 = 64;
+const USER_ID: u32 = 255;
+/// A user as on the wire: issuer, colon, id.
+const USER: u32 = ISSUER + 1 + USER_ID;
+const NAME: u32 = 128;
+const WORD: u32 = 64;
+const IP: u32 = 45;
+/// The longest sentence an operator may write (protocol: 200 characters).
+const SENTENCE: u32 = 200;
+
+pub(crate) struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &str {
+        "m20261120_000001_first_tables"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for table in [
+            roles(),
+            users(),
+            user_roles(),
+            sessions(),
+            lockouts(),
+            revocations(),
+            login_log(),
+            audit_log(),
+            settings(),
+        ] {
+            manager.create_table(table).await?;
+        }
+        for index in indexes() {
+            manager.create_index(index).await?;
+        }
+        manager.execute(seed_roles()).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for table in Table::ALL.into_iter().rev().filter(|table| *table != Table::Migrations) {
+            manager.drop_table(Ddl::drop().table(table).to_owned()).await?;
+        }
+        Ok(())
+    }
+}
+
+fn roles() -> TableCreateStatement {
+    Ddl::create()
+        .table(Table::Roles)
+        .col(string_len("name", WORD).primary_key())
+        .col(json("permissions"))
+        .col(boolean("seed"))
+        .to_owned()
+}
+
+fn users() -> TableCreateStatement {
+    Ddl::create()
+        .table(Table::Users)
+        .col(big_pk_auto("seq"))
+        .col(string_len("issuer", ISSUER))
+        .col(string_len("id", USER_ID))
+        .col(string_len("username", NAME))
+        // Lower case may be longer than what was typed.
+        .col(string_len("username_key", 2 * NAME))
+        .col(string_len_null("password_hash", 255))
+        .col(string_len("avatar", 512))
+        .col(timestamp_with_time_zone_null("disabled_at"))
+        .col(timestamp_with_time_zone("created_at"))
+        .col(timestamp_with_time_zone_null("last_login_at"))
+        .index(Index::create().name(Table::Users.index("id")).col("issuer").col("id").unique())
+        .index(Index::create().name(Table::Users.index("username")).col("issuer").col("username_key").unique())
+        .to_owned()
+}
+
+fn user_roles() -> TableCreateStatement {
+    let to_user = ForeignKey::create()
+        .name(Table::UserRoles.index("to_user"))
+        .from(Table::UserRoles, ("issuer", "user_id"))
+        .to(Table::Users, ("issuer", "id"))
+        .on_delete(ForeignKeyAction::Cascade)
+        .to_owned();
+    let to_role = ForeignKey::create()
+        .name(Table::UserRoles.index("to_role"))
+        .from(Table::UserRoles, "role")
+        .to(Table::Roles, "name")
+        .to_owned();
+    Ddl::create()
+        .table(Table::UserRoles)
+        .col(string_len("issuer", ISSUER))
+        .col(string_len("user_id", USER_ID))
+        .col(string_len("role", WORD))
+        .primary_key(Index::create().col("issuer").col("user_id").col("role"))
+        .foreign_key(&mut to_user.clone())
+        .foreign_key(&mut to_role.clone())
+        .to_owned()
+}
+
+fn sessions() -> TableCreateStatement {
+    Ddl::create()
+        .table(Table::Sessions)
+        .col(string_len("id", UUID).primary_key())
+        .col(string_len("issuer", ISSUER))
+        .col(string_len("user_id", USER_ID))
+        .col(string_len("app", WORD))
+        .col(string_len("kind", WORD))
+        .col(json_null("scopes"))
+        .col(string_len("ip", IP))
+        .col(string_len("device", WORD))
+        .col(string_len("os", WORD))
+        .col(string_len("browser", WORD))
+        .col(string_len("user_agent", 512))
+        .col(timestamp_with_time_zone("created_at"))
+        .col(timestamp_with_time_zone("last_seen_at"))
+        .col(timestamp_with_time_zone("expires_at"))
+        .col(big_integer("refresh_generation"))
+        .col(timestamp_with_time_zone("refresh_rotated_at"))
+        .col(timestamp_with_time_zone("refresh_expires_at"))
+        .col(timestamp_with_time_zone_null("revoked_at"))
+        .col(string_len_null("revoked_cause", WORD))
+        .col(string_len_null("revoked_reason", SENTENCE))
+        .to_owned()
+}
+
+fn lockouts() -> TableCreateStatement {
+    Ddl::create()
+        .table(Table::Lockouts)
+        .col(string_len("issuer", ISSUER))
+        .col(string_len("user_id", USER_ID))
+        .col(timestamp_with_time_zone("until"))
+        .col(string_len("reason", SENTENCE))
+        .col(string_len("set_by", USER))
+        .col(string_len("revocation", UUID))
+        .primary_key(Index::create().col("issuer").col("user_id"))
+        .to_owned()
+}
+
+fn revocations() -> TableCreateStatement {
+    Ddl::create()
+        .table(Table::Revocations)
+        .col(big_pk_auto("seq"))
+        .col(string_len("id", UUID))
+        .col(string_len("kind", WORD))
+        .col(json("targets"))
+        .col(boolean("ends_sessions"))
+        .col(timestamp_with_time_zone_null("until"))
+        .col(string_len("reason", SENTENCE))
+        .col(string_len("actor", USER))
+        .col(string_len("actor_name", NAME))
+        .col(big_integer("matched"))
+        .col(big_integer("closed"))
+        .col(timestamp_with_time_zone("created_at"))
+        .index(Index::create().name(Table::Revocations.index("id")).col("id").unique())
+        .to_owned()
+}
+
+fn login_log() -> TableCreateStatement {
+    Ddl::create()
+        .table(Table::LoginLog)
+        .col(string_len("id", UUID).primary_key())
+        .col(timestamp_with_time_zone("at"))
+        .col(string_len_null("user", USER))
+        .col(string_len("username", NAME))
+        .col(string_len("outcome", WORD))
+        .col(string_len_null("session_id", UUID))
+        .col(string_len("ip", IP))
+        .col(string_len("device", WORD))
+        .col(string_len("os", WORD))
+        .col(string_len("browser", WORD))
+        .col(string_len("request_id", WORD))
+        .to_owned()
+}
+
+fn audit_log() -> TableCreateStatement {
+    Ddl::create()
+        .table(Table::AuditLog)
+        .col(string_len("id", UUID).primary_key())
+        .col(timestamp_with_time_zone("at"))
+        .col(string_len("actor", USER))
+        .col(string_len("actor_name", NAME))
+        .col(string_len("action", WORD))
+        .col(string_len("target", USER))
+        .col(string_len("reason", SENTENCE))
+        .col(json("detail"))
+        .col(string_len("ip", IP))
+        .col(string_len("request_id", WORD))
+        .to_owned()
+}
+
+fn settings() -> TableCreateStatement {
+    Ddl::create()
+        .table(Table::Settings)
+        .col(string_len("name", NAME).primary_key())
+        .col(text("value"))
+        .col(timestamp_with_time_zone("updated_at"))
+        .to_owned()
+}
+
+fn indexes() -> Vec<IndexCreateStatement> {
+    [
+        (Table::UserRoles, vec!["role"]),
+        (Table::Sessions, vec!["issuer", "user_id"]),
+        (Table::Sessions, vec!["expires_at"]),
+        (Table::Sessions, vec!["revoked_at"]),
+        (Table::Lockouts, vec!["until"]),
+        (Table::Revocations, vec!["created_at"]),
+        (Table::LoginLog, vec!["at"]),
+        (Table::AuditLog, vec!["at"]),
+        (Table::AuditLog, vec!["action"]),
+        (Table::AuditLog, vec!["actor"]),
+    ]
+    .into_iter()
+    .map(|(table, columns)| {
+        let mut index = Index::create().name(table.index(&format!("by_{}", columns.join("_")))).table(table).to_owned();
+        for column in columns {
+            index.col(column);
+        }
+        index
+    })
+    .collect()
+}
+
+/// `*` is every permission there is, also those of later releases. Rights of members in rooms come from the rooms.
+fn seed_roles() -> sea_orm_migration::sea_query::InsertStatement {
+    let operator =
+        ["online:read", "online:kick", "push:send", "presence:read", "monitor:read", "notice:send", "notice:read"];
+    let seeds = [("admin", &["*"][..]), ("operator", &operator[..]), ("member", &["notice:read", "presence:read"][..])];
+    let mut insert = Query::insert().into_table(Table::Roles).columns(["name", "permissions", "seed"]).to_owned();
+    for (name, words) in seeds {
+        let words = JsonValue::Array(words.iter().map(|word| JsonValue::from(*word)).collect());
+        insert.values_panic([name.into(), words.into(), true.into()]);
+    }
+    insert
+}

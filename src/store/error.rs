@@ -1,0 +1,77 @@
+//! What can go wrong with rows, in words that fit a log line and an answer alike.
+
+use std::error::Error;
+
+use sea_orm::sqlx::Error as SqlxError;
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxSqliteError};
+
+/// The error below, for the log only: it may name columns.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
+/// Why a row was not read or written. `Display` never contains SQL; the causes are behind `source()`.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such thing, as `NotFound("user")`.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// Somebody else has it already, as `Conflict("username")`.
+    #[error("the {0} is taken")]
+    Conflict(&'static str),
+    /// The account was disabled while its login was under way.
+    #[error("the account is disabled")]
+    Disabled,
+    /// It would leave nobody who can administrate: none enabled, or all locked out.
+    #[error("the last administrator must stay")]
+    LastAdministrator,
+    /// A setting does not work; the sentence names its key and the way out.
+    #[error("{0}")]
+    Settings(String),
+    /// Locked, full, unreachable or closed: the same call may work later, without a restart.
+    #[error("the database is not available")]
+    Unavailable(#[source] Cause),
+    /// A query or a row that should not be: a defect, or somebody else's hand in our tables.
+    #[error("the database refused a query")]
+    Failed(#[source] Cause),
+}
+
+impl StoreError {
+    /// Nobody gave us a connection or our turn in time.
+    pub(super) fn timeout() -> StoreError {
+        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout).into()
+    }
+
+    /// What lies below, for the log. Empty when the error says all.
+    pub fn cause(&self) -> String {
+        self.source().map(ToString::to_string).unwrap_or_default()
+    }
+}
+
+impl From<DbErr> for StoreError {
+    fn from(error: DbErr) -> StoreError {
+        let passing = match &error {
+            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
+            DbErr::Exec(RuntimeErr::SqlxError(below)) | DbErr::Query(RuntimeErr::SqlxError(below)) => passes(below),
+            _ => false,
+        };
+        if passing { StoreError::Unavailable(Box::new(error)) } else { StoreError::Failed(Box::new(error)) }
+    }
+}
+
+/// Whether the cause lies outside of the query and may go away.
+fn passes(error: &SqlxError) -> bool {
+    match error {
+        SqlxError::Io(_) | SqlxError::PoolTimedOut | SqlxError::PoolClosed | SqlxError::WorkerCrashed => true,
+        SqlxError::Database(error) => {
+            let sqlite = error.try_downcast_ref::<SqlxSqliteError>().is_some();
+            let code = error.code().and_then(|code| code.parse::<i32>().ok());
+            sqlite && code.is_some_and(sqlite_code_passes)
+        }
+        _ => false,
+    }
+}
+
+/// Primary result codes of <https://www.sqlite.org/rescode.html>: BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN.
+/// The upper bits of an extended code say more precisely why.
+fn sqlite_code_passes(code: i32) -> bool {
+    matches!(code & 0xff, 5 | 6 | 7 | 8 | 10 | 13 | 14)
+}

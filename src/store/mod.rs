@@ -1,0 +1,74 @@
+//! The rows: users, roles, sessions, revocations, lockouts, logs and settings, one file per table.
+//!
+//! **What must not be lost is committed before its function returns** (users, sessions, revocations, the audit of a
+//! kick): a kill -9 right after loses nothing that was acknowledged. SQLite runs in WAL mode with `synchronous = NORMAL`,
+//! so that holds for the process; a power cut may take the last moments, never the file. Logs go through
+//! [`LogWriter`], which may lose rows and counts them.
+//!
+//! **Writes take turns.** A write transaction locks from its beginning, so what it has read stays true until it commits:
+//! that is how "the last administrator stays" holds for two requests at once. Acts that other nodes must hear of write a
+//! row of [`Revocation`] in the same transaction; they also take turns across processes, so the sequence has no row that
+//! appears late.
+//!
+//! Deliberately absent: sockets, requests, the clock (`now` is an argument), and SQL that only one database understands.
+
+mod administrators;
+mod audit_log;
+mod caller;
+mod connection;
+mod error;
+mod lockouts;
+mod login_log;
+mod page;
+mod prune;
+mod refresh;
+mod revocations;
+mod roles;
+mod sessions;
+mod settings;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod text;
+mod user_changes;
+mod user_roles;
+mod users;
+mod writer;
+
+pub use audit_log::{Actor, AuditQuery, AuditRow, NewAudit};
+pub use caller::{CallerRow, Ended};
+pub use connection::{Direction, Store};
+pub use error::{Cause, StoreError};
+pub use lockouts::Lockout;
+pub use login_log::NewLogin;
+pub use page::{Page, Paging};
+pub use prune::Pruned;
+pub use refresh::Refresh;
+pub use revocations::{Audited, Kind, NewRevocation, Revocation, Targets};
+pub use roles::Role;
+pub use sessions::{NewSession, SessionKind, SessionQuery, SessionRow};
+pub use text::{new_id, username_key};
+pub use users::{NewUser, User, UserQuery};
+pub use writer::{Entry, LogWriter};
+
+/// What every entity has beside its columns. The table's name carries the configured prefix, which sea-orm's derive
+/// cannot know: it wants a literal.
+macro_rules! entity {
+    ($table:ident) => {
+        #[derive(Copy, Clone, Default, Debug, sea_orm::DeriveEntity)]
+        pub(super) struct Entity;
+
+        impl sea_orm::EntityName for Entity {
+            fn table_name(&self) -> &'static str {
+                rollcall_migrations::Table::$table.name()
+            }
+        }
+
+        #[derive(Copy, Clone, Debug, sea_orm::EnumIter, sea_orm::DeriveRelation)]
+        pub(super) enum Relation {}
+
+        impl sea_orm::ActiveModelBehavior for ActiveModel {}
+    };
+}
+use entity;

@@ -1,0 +1,89 @@
+//! What is old is deleted.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
+
+use super::{Store, StoreError, audit_log, lockouts, login_log, revocations, sessions};
+
+/// How many rows were deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Of the login log.
+    pub logins: u64,
+    /// Of the audit log.
+    pub audits: u64,
+    /// Sessions that were over.
+    pub sessions: u64,
+    /// Of the sequence of revocations.
+    pub revocations: u64,
+    /// Lockouts that were over.
+    pub lockouts: u64,
+}
+
+impl Store {
+    /// Deletes log rows, ended sessions and revocations older than `keep`; zero keeps nothing that is over.
+    /// Revocations stay as long as the longest session may live, so that a node that was away still hears of them.
+    /// Each table is its own transaction.
+    pub async fn prune(
+        &self,
+        now: DateTime<Utc>,
+        keep: Duration,
+        longest_session: Duration,
+    ) -> Result<Pruned, StoreError> {
+        let (old, older) = (before(now, keep), before(now, keep.max(longest_session)));
+        let over = Condition::any()
+            .add(sessions::Column::RevokedAt.lt(old))
+            .add(sessions::Column::ExpiresAt.lt(old))
+            .add(sessions::Column::RefreshExpiresAt.lt(old));
+        Ok(Pruned {
+            logins: self.delete::<login_log::Entity>(login_log::Column::At.lt(old).into()).await?,
+            audits: self.delete::<audit_log::Entity>(audit_log::Column::At.lt(old).into()).await?,
+            sessions: self.delete::<sessions::Entity>(over).await?,
+            revocations: self.delete::<revocations::Entity>(revocations::Column::CreatedAt.lt(older).into()).await?,
+            lockouts: self.delete::<lockouts::Entity>(lockouts::Column::Until.lte(now).into()).await?,
+        })
+    }
+
+    async fn delete<E: EntityTrait>(&self, which: Condition) -> Result<u64, StoreError> {
+        let tx = self.begin().await?;
+        let deleted = E::delete_many().filter(which).exec(&*tx).await?.rows_affected;
+        tx.commit().await?;
+        Ok(deleted)
+    }
+}
+
+fn before(now: DateTime<Utc>, age: Duration) -> DateTime<Utc> {
+    let age = chrono::Duration::from_std(age).unwrap_or(chrono::Duration::MAX);
+    now.checked_sub_signed(age).unwrap_or(DateTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{at, login, new_user, store};
+    use crate::store::{Actor, Kind, NewRevocation};
+
+    #[tokio::test]
+    async fn what_is_old_and_over_goes_and_the_sequence_goes_on() {
+        let store = store().await;
+        let bob = new_user(&store, "bob", &[]).await.key; // writes an audit row at 0
+        let (ended, stands) = (login(&store, &bob, 0).await, login(&store, &bob, 0).await);
+        let mut kick = NewRevocation::new(Kind::Kick, &Actor::system());
+        kick.targets.sessions = vec![ended];
+        kick.targets.users = vec![bob.clone()];
+        kick.targets.except = Some(stands);
+        kick.ends_sessions = true;
+        kick.until = Some(at(20));
+        let seq = store.revoke(kick.clone(), at(10)).await.unwrap().seq;
+
+        let (keep, longest) = (Duration::from_secs(100), Duration::from_secs(500));
+        assert_eq!(store.prune(at(15), keep, longest).await.unwrap(), Pruned::default());
+        let pruned = store.prune(at(200), keep, longest).await.unwrap();
+        assert_eq!(pruned, Pruned { audits: 1, sessions: 1, lockouts: 1, ..Default::default() });
+        assert!(store.session(stands).await.unwrap().is_some());
+        assert_eq!(store.prune(at(600), keep, longest).await.unwrap().revocations, 1);
+        assert!(store.revoke(kick, at(601)).await.unwrap().seq > seq, "a number is never used again");
+    }
+}

@@ -1,0 +1,48 @@
+//! Settings that change while the server runs: a name and a value, whose meaning belongs to whoever reads it.
+
+use chrono::{DateTime, Utc};
+use sea_orm::ActiveValue::Set;
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::OnConflict;
+
+use super::{Store, StoreError};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+pub(super) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) updated_at: DateTime<Utc>,
+}
+
+super::entity!(Settings);
+
+impl Store {
+    /// The value, or none when it was never set.
+    pub async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+        Ok(Entity::find_by_id(name).one(self.db()).await?.map(|row| row.value))
+    }
+
+    /// Sets a value. A name has at most 128 characters.
+    pub async fn set_setting(&self, name: &str, value: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let row = ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()), updated_at: Set(now) };
+        let newer = OnConflict::column(Column::Name).update_columns([Column::Value, Column::UpdatedAt]).to_owned();
+        let tx = self.begin().await?;
+        Entity::insert(row).on_conflict(newer).exec_without_returning(&*tx).await?;
+        tx.commit().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::testing::{at, store};
+
+    #[tokio::test]
+    async fn the_last_value_counts() {
+        let store = store().await;
+        assert_eq!(store.setting("retention").await.unwrap(), None);
+        store.set_setting("retention", "30", at(0)).await.unwrap();
+        store.set_setting("retention", "60", at(1)).await.unwrap();
+        assert_eq!(store.setting("retention").await.unwrap().as_deref(), Some("60"));
+    }
+}

@@ -1,0 +1,92 @@
+//! What the tests of this room share.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::{Actor, Direction, NewSession, NewUser, SessionKind, Store, User, new_id};
+use crate::auth::UserKey;
+use crate::config::{Database, Secret};
+
+/// A time, in seconds after an arbitrary one.
+pub(super) fn at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000 + second, 0).unwrap()
+}
+
+pub(super) fn settings(url: &str) -> Database {
+    Database {
+        url: Secret::new(url),
+        table_prefix: "rollcall_".into(),
+        max_connections: 4,
+        timeout: Duration::from_secs(5),
+        log_queue: 100,
+        keep_logs: Duration::from_secs(1),
+    }
+}
+
+/// A migrated database in memory.
+pub(super) async fn store() -> Store {
+    migrated(&settings("sqlite::memory:")).await
+}
+
+/// A migrated database in a folder that is gone with the second value.
+pub(super) async fn file_store() -> (Store, File) {
+    let file = File::new();
+    (migrated(&file.settings()).await, file)
+}
+
+pub(super) struct File(TempDir);
+
+impl File {
+    /// Where nothing is yet.
+    pub(super) fn new() -> File {
+        File(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn settings(&self) -> Database {
+        settings(&format!("sqlite://{}", self.path().display()))
+    }
+
+    pub(super) fn path(&self) -> std::path::PathBuf {
+        self.0.path().join("data/rollcall.db")
+    }
+}
+
+async fn migrated(settings: &Database) -> Store {
+    let store = Store::open(settings).await.unwrap();
+    store.migrate(Direction::Up).await.unwrap();
+    store
+}
+
+pub(super) async fn new_user(store: &Store, name: &str, roles: &[&str]) -> User {
+    let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+    let new = NewUser { username: name.into(), roles, ..Default::default() };
+    store.create_user(new, &Actor::system(), at(0)).await.unwrap()
+}
+
+/// A login that ends at 5000, refreshed or not.
+pub(super) fn new_session(user: &UserKey, second: i64) -> NewSession {
+    NewSession {
+        id: new_id(at(second)),
+        user: user.clone(),
+        app: String::new(),
+        kind: SessionKind::Login,
+        scopes: None,
+        ip: "127.0.0.1".into(),
+        device: "pc".into(),
+        os: "Linux".into(),
+        browser: "Firefox".into(),
+        user_agent: "Mozilla/5.0".into(),
+        expires_at: at(5000),
+        refresh_expires_at: at(5000),
+    }
+}
+
+pub(super) async fn login(store: &Store, user: &UserKey, second: i64) -> Uuid {
+    let new = new_session(user, second);
+    let id = new.id;
+    store.create_session(new, None, at(second)).await.unwrap();
+    id
+}

@@ -1,0 +1,236 @@
+//! Tests of the database as a whole.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use sea_orm::{ConnectionTrait, DatabaseConnection};
+
+use super::testing::{File, at, file_store, login, new_user, settings, store};
+use super::*;
+
+async fn tables(db: &DatabaseConnection) -> BTreeSet<String> {
+    let sql = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'";
+    let rows = db.query_all_raw(sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, sql)).await.unwrap();
+    rows.iter().map(|row| row.try_get_by(0).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn every_migration_goes_down_and_up_again() {
+    let store = store().await;
+    assert_eq!(store.pending_migrations().await.unwrap(), 0);
+    let before = tables(store.db()).await;
+    store.migrate(Direction::Down(u32::MAX)).await.unwrap();
+    assert_eq!(tables(store.db()).await, BTreeSet::from(["rollcall_migrations".to_owned()]));
+    assert!(store.migration_status().await.unwrap().iter().all(|(_, applied)| !applied));
+    store.migrate(Direction::Up).await.unwrap();
+    assert_eq!(tables(store.db()).await, before);
+    new_user(&store, "root", &["admin"]).await;
+}
+
+#[tokio::test]
+async fn the_schema_of_a_later_release_is_not_touched() {
+    let store = store().await;
+    let later = "INSERT INTO rollcall_migrations VALUES ('m29990101_000001_later', 0)";
+    store.db().execute_unprepared(later).await.unwrap();
+    for result in [store.migrate(Direction::Up).await, store.migration_status().await.map(drop)] {
+        let sentence = result.unwrap_err().to_string();
+        assert!(sentence.contains("later release"), "{sentence}");
+    }
+}
+
+#[tokio::test]
+async fn two_processes_that_start_together_migrate_once() {
+    let file = File::new();
+    let (a, b) = (Store::open(&file.settings()).await.unwrap(), Store::open(&file.settings()).await.unwrap());
+    let (first, second) = tokio::join!(a.migrate(Direction::Up), b.migrate(Direction::Up));
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(b.roles().await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn somebody_elses_tables_stay_as_they_are() {
+    let store = Store::open(&settings("sqlite::memory:")).await.unwrap();
+    let theirs = "CREATE TABLE users (name TEXT); CREATE TABLE roles (x INT); CREATE TABLE sessions (y INT);
+        CREATE TABLE seaql_migrations (z INT); CREATE UNIQUE INDEX users_username ON users (name);
+        INSERT INTO users VALUES ('theirs');";
+    store.db().execute_unprepared(theirs).await.unwrap();
+    store.migrate(Direction::Up).await.unwrap();
+    new_user(&store, "ours", &["admin"]).await;
+    let foreign = ["users", "roles", "sessions", "seaql_migrations", "users_username"];
+    for name in tables(store.db()).await {
+        assert!(name.starts_with("rollcall_") || foreign.contains(&name.as_str()), "{name} has no prefix");
+    }
+    store.migrate(Direction::Down(1)).await.unwrap();
+    let rows = "SELECT name FROM users";
+    let rows = sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, rows);
+    let row = store.db().query_one_raw(rows).await.unwrap().unwrap();
+    assert_eq!(row.try_get_by::<String, _>(0).unwrap(), "theirs");
+}
+
+#[test]
+fn another_prefix_is_in_every_name() {
+    // The prefix is set once per process, so this needs one of its own.
+    let status = child("child_with_another_prefix").stdout(Stdio::null()).status().unwrap();
+    assert!(status.success());
+}
+
+#[tokio::test]
+#[ignore = "run by another_prefix_is_in_every_name in a process of its own"]
+async fn child_with_another_prefix() {
+    let mut settings = settings("sqlite::memory:");
+    settings.table_prefix = "house_".into();
+    let store = Store::open(&settings).await.unwrap();
+    store.migrate(Direction::Up).await.unwrap();
+    new_user(&store, "root", &["admin"]).await;
+    assert!(tables(store.db()).await.iter().all(|name| name.starts_with("house_")));
+    settings.table_prefix = "other_".into();
+    let refused = Store::open(&settings).await.err().unwrap().to_string();
+    assert!(refused.contains("database.table_prefix"), "{refused}");
+}
+
+#[tokio::test]
+async fn settings_that_do_not_work_are_named() {
+    let mut odd_prefix = settings("sqlite::memory:");
+    odd_prefix.table_prefix = "Roll Call".into();
+    let nowhere = settings("sqlite:///proc/rollcall/rollcall.db");
+    let postgres = settings("postgres://rollcall:hush@localhost/rollcall");
+    let folder = tempfile::tempdir().unwrap();
+    let no_database = folder.path().join("text.db");
+    std::fs::write(&no_database, "a text of more than sixteen bytes").unwrap();
+    let no_database = settings(&format!("sqlite://{}", no_database.display()));
+    for (settings, key) in [
+        (odd_prefix, "database.table_prefix"),
+        (nowhere, "database.url"),
+        (postgres, "SQLite"),
+        (no_database, "database.url"),
+    ] {
+        let sentence = Store::open(&settings).await.err().unwrap().to_string();
+        assert!(sentence.contains(key) && !sentence.contains("hush"), "{sentence}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_owner_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_store, file) = file_store().await;
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&file.path()), mode(file.path().parent().unwrap())), (0o600, 0o700));
+}
+
+#[tokio::test]
+async fn a_locked_database_is_unavailable_and_comes_back_by_itself() {
+    let (store, file) = file_store().await;
+    let mut impatient = file.settings();
+    impatient.timeout = Duration::from_millis(50);
+    let impatient = Store::open(&impatient).await.unwrap();
+    let lock = store.begin().await.unwrap();
+    for _ in 0..3 {
+        let error = impatient.set_setting("a", "b", at(0)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        assert_eq!(error.to_string(), "the database is not available");
+        assert!(matches!(impatient.ping().await, Err(StoreError::Unavailable(_))));
+    }
+    assert_eq!(impatient.roles().await.unwrap().len(), 3, "reading goes on");
+    drop(lock);
+    // The lock is given back when the dropped transaction's connection is, which the next use of it waits for.
+    store.ping().await.unwrap();
+    impatient.set_setting("a", "b", at(0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_is_unavailable_until_there_is_room() {
+    let store = store().await;
+    let full = "PRAGMA max_page_count = 1"; // SQLite takes the present size at least
+    store.db().execute_unprepared(full).await.unwrap();
+    let long = "x".repeat(100_000);
+    let error = store.set_setting("a", &long, at(0)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    store.db().execute_unprepared("PRAGMA max_page_count = 100000").await.unwrap();
+    store.set_setting("a", &long, at(0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_store_is_unavailable() {
+    let store = store().await;
+    store.close().await;
+    assert!(matches!(store.roles().await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_kill() {
+    let (store, file) = file_store().await;
+    new_user(&store, "bob", &["member"]).await;
+    store.close().await;
+    let mut child = child("child_that_logs_in_until_it_is_killed")
+        .env("ROLLCALL_TEST_URL", file.settings().url.expose())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let acknowledged = lines.filter_map(|line| line.split_once("session ").map(|(_, id)| id.to_owned()));
+    let acknowledged: Vec<String> = acknowledged.take(50).collect();
+    child.kill().unwrap(); // SIGKILL, in the middle of the next one
+    child.wait().unwrap();
+    assert_eq!(acknowledged.len(), 50);
+    let store = Store::open(&file.settings()).await.unwrap();
+    for id in acknowledged {
+        let caller = store.caller(id.parse().unwrap()).await.unwrap().expect("an acknowledged session");
+        assert_eq!(caller.ended.unwrap().kind, Kind::Kick);
+    }
+    let query =
+        AuditQuery { action: Some("online.kick".into()), actor: None, paging: Paging { page: 1, page_size: 1 } };
+    assert!(store.audit(&query).await.unwrap().total >= 50);
+}
+
+#[tokio::test]
+#[ignore = "run and killed by what_was_acknowledged_survives_a_kill"]
+async fn child_that_logs_in_until_it_is_killed() {
+    let store = Store::open(&settings(&std::env::var("ROLLCALL_TEST_URL").unwrap())).await.unwrap();
+    let bob = store.user_named("bob").await.unwrap().unwrap().key;
+    for second in 0..100_000 {
+        let session = login(&store, &bob, second).await;
+        let mut kick = NewRevocation::new(Kind::Kick, &Actor::system());
+        kick.targets.sessions = vec![session];
+        kick.ends_sessions = true;
+        kick.audit = Some(Audited::of("online.kick", &bob));
+        store.revoke(kick, at(second)).await.unwrap();
+        println!("session {session}");
+    }
+}
+
+fn child(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", &format!("store::tests::{test}"), "--ignored", "--nocapture"]);
+    command
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn every_row_is_on_exactly_one_page(users in 0u64..40, page_size in 1u64..12, q in prop_oneof!["", "1"]) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = store().await;
+            for n in 0..users {
+                new_user(&store, &format!("user{n}"), &["member"]).await;
+            }
+            let expected: Vec<_> = (0..users).map(|n| format!("user{n}")).filter(|name| name.contains(&q)).collect();
+            let pages = (expected.len() as u64).div_ceil(page_size);
+            let mut found = Vec::new();
+            for page in 1..=pages + 1 {
+                let query = UserQuery { q: q.clone(), paging: Paging { page, page_size } };
+                let answer = store.users(&query).await.unwrap();
+                assert_eq!(answer.total, expected.len() as u64);
+                assert!(page >= pages || answer.list.len() as u64 == page_size);
+                found.extend(answer.list.into_iter().map(|user| user.username));
+            }
+            assert_eq!(found, expected);
+        });
+    }
+}
