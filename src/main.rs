@@ -1,2 +1,4 @@
 //! Start.
-fn main() {}
+fn main() {
+    print!("{}", rollcall::http::openapi_document());
+}

@@ -1,1 +1,5 @@
-//! Tests.
+//! What users notice, through the doors users have: REST, sockets, the command line. One binary, so that it links once.
+
+mod harness;
+mod openapi;
+mod sockets;

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::registry::{Entry, Registry};
 use super::PUSHES;
+use super::registry::{Entry, Registry};
 use crate::protocol::CloseCode;
 
 /// The document, ready to be served or printed.
@@ -24,10 +24,13 @@ pub fn document(registry: &Registry) -> Value {
         let push = format!("{}Push", key(name));
         messages.insert(push.clone(), message(name, summary, json!({}), true));
         in_channel.insert(push.clone(), json!({"$ref": format!("#/components/messages/{push}")}));
-        operations.insert(push.clone(), json!({
-            "action": "send", "channel": {"$ref": "#/channels/socket"}, "summary": summary,
-            "messages": [{"$ref": format!("#/channels/socket/messages/{push}")}],
-        }));
+        operations.insert(
+            push.clone(),
+            json!({
+                "action": "send", "channel": {"$ref": "#/channels/socket"}, "summary": summary,
+                "messages": [{"$ref": format!("#/channels/socket/messages/{push}")}],
+            }),
+        );
     }
     json!({
         "asyncapi": "3.0.0",
@@ -66,7 +69,8 @@ fn message(event: &str, summary: &str, data: Value, from_server: bool) -> Value 
     });
     let mut required = vec!["event"];
     if from_server {
-        properties["code"] = json!({"type": "integer", "description": "0, or 400, 401, 403, 404, 409, 413, 422, 429, 500, 503."});
+        properties["code"] =
+            json!({"type": "integer", "description": "0, or 400, 401, 403, 404, 409, 413, 422, 429, 500, 503."});
         properties["errorMsg"] = json!({"type": "string", "description": "For people, when code is not 0."});
         properties["timestamp"] = json!({"type": "integer", "description": "Unix seconds."});
         required.extend(["code", "timestamp"]);

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::auth::Permission;
@@ -193,7 +193,14 @@ impl Dispatch for Registry {
 impl Context {
     fn fail(&self, asked: &Asked, error: &EventError) {
         let now = self.services.clock().now().timestamp();
-        self.client.send(&Message::failure::<()>(&asked.event, asked.id.as_ref(), error.code, &error.detail, None, now));
+        self.client.send(&Message::failure::<()>(
+            &asked.event,
+            asked.id.as_ref(),
+            error.code,
+            &error.detail,
+            None,
+            now,
+        ));
     }
 
     fn answer<T: Serialize>(&self, asked: &Asked, reply: &T) {
@@ -256,4 +263,3 @@ fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.split(" at line ").next().unwrap_or_default().to_owned()
 }
-

@@ -1,7 +1,7 @@
 //! The one problem body (RFC 9457). Every failure answers it, the framework's own too: what went wrong for a person, a
 //! stable word for a program, and the request's id for whoever reads the log. Never SQL, a path or a stack.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::Object;
@@ -64,6 +64,11 @@ impl Problem {
         Problem { retry_after: Some(1), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
     }
 
+    pub(crate) fn internal() -> Problem {
+        let detail = "Something went wrong here; the log knows the request's id.";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
     /// With `Retry-After` in seconds.
     pub(crate) fn retry_after(mut self, seconds: u64) -> Problem {
         self.retry_after = Some(seconds.max(1));
@@ -74,6 +79,10 @@ impl Problem {
     pub(crate) fn until(mut self, until: DateTime<Utc>, now: DateTime<Utc>) -> Problem {
         self.until = Some(until);
         self.retry_after((until - now).num_seconds().max(1) as u64)
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -99,11 +108,15 @@ impl Problem {
         let (code, detail) = match status {
             StatusCode::NOT_FOUND => ("not_found", "There is nothing at this path.".to_owned()),
             StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "This path knows other methods only.".to_owned()),
-            StatusCode::UNAUTHORIZED => ("unauthorized", "This needs a token: log in, and send it as a Bearer.".to_owned()),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported_media_type", "The body must be application/json.".to_owned()),
+            StatusCode::UNAUTHORIZED => {
+                ("unauthorized", "This needs a token: log in, and send it as a Bearer.".to_owned())
+            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                ("unsupported_media_type", "The body must be application/json.".to_owned())
+            }
             StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "The body is larger than this server takes.".to_owned()),
             status if status.is_client_error() => ("bad_request", "The request cannot be understood.".to_owned()),
-            _ => ("internal", "Something went wrong here; the log knows the request's id.".to_owned()),
+            _ => return Problem::internal(),
         };
         Problem::new(status, code, detail)
     }
@@ -178,9 +191,4 @@ impl From<Denied> for Problem {
         }
         problem
     }
-}
-
-/// RFC 3339 in UTC with seconds, as everywhere outside HotGo's own keys.
-pub(crate) fn rfc3339(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -1,7 +1,7 @@
 //! Pages of lists: `page`, `pageSize`, `sort` as they come, checked, and HotGo's names in the answer.
 
-use poem_openapi::types::{ParseFromJSON, ToJSON};
 use poem_openapi::Object;
+use poem_openapi::types::{ParseFromJSON, ToJSON};
 
 use super::error::Problem;
 
@@ -37,11 +37,14 @@ pub(crate) struct List<T: ParseFromJSON + ToJSON> {
 
 impl Paging {
     pub(crate) fn new(page: Option<i64>, size: Option<i64>) -> Result<Paging, Problem> {
-        let page = page.map_or(Some(1), |page| u64::try_from(page).ok().filter(|page| (1..=1_000_000_000).contains(page)));
-        let size = size.map_or(Some(DEFAULT_SIZE), |size| u64::try_from(size).ok().filter(|size| (1..=MAX_SIZE).contains(size)));
+        let page =
+            page.map_or(Some(1), |page| u64::try_from(page).ok().filter(|page| (1..=1_000_000_000).contains(page)));
+        let size = size
+            .map_or(Some(DEFAULT_SIZE), |size| u64::try_from(size).ok().filter(|size| (1..=MAX_SIZE).contains(size)));
         Ok(Paging {
             page: page.ok_or_else(|| Problem::invalid("page", "is a whole number from 1"))?,
-            size: size.ok_or_else(|| Problem::invalid("pageSize", format!("is a whole number from 1 to {MAX_SIZE}")))?,
+            size: size
+                .ok_or_else(|| Problem::invalid("pageSize", format!("is a whole number from 1 to {MAX_SIZE}")))?,
         })
     }
 

@@ -122,7 +122,8 @@ pub(crate) fn page_allowed(request: &Request, services: &Services) -> bool {
 /// `https` where a trusted proxy says so, `http` otherwise.
 pub(crate) fn scheme(request: &Request, services: &Services) -> &'static str {
     let peer = request.remote_addr().as_socket_addr().map(|address| address.ip().to_canonical());
-    let trusted = peer.is_some_and(|peer| services.config().server.trusted_proxies.iter().any(|net| net.contains(&peer)));
+    let trusted =
+        peer.is_some_and(|peer| services.config().server.trusted_proxies.iter().any(|net| net.contains(&peer)));
     let forwarded = request.header("x-forwarded-proto").unwrap_or_default();
     if trusted && forwarded.eq_ignore_ascii_case("https") { "https" } else { "http" }
 }

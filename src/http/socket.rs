@@ -89,7 +89,7 @@ struct Reconnect {
 
 /// Opens a socket.
 #[handler]
-pub(crate) async fn socket(
+pub(crate) async fn open_socket(
     request: &Request,
     Data(services): Data<&Services>,
     Data(door): Data<&SocketDoor>,
@@ -108,7 +108,9 @@ pub(crate) async fn socket(
         Err(refusal) => return Err(refusal.problem.into()),
     };
     let Some(upgrade) = request.data::<Upgrade>().and_then(Upgrade::take) else {
-        return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "This path speaks WebSocket.").into());
+        return Err(
+            Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "This path speaks WebSocket.").into()
+        );
     };
     let (services, registry) = (services.clone(), door.registry.clone());
     door.tasks.spawn(async move {
@@ -232,9 +234,7 @@ fn refusal(denied: Denied, services: &Services, from: &Origin) -> Refusal {
     let close = match &denied {
         Denied::Token(crate::auth::TokenError::Expired) => CloseReason::token_expired(),
         Denied::Disabled => ended_words(Some(crate::store::Kind::Disable), "", None).0,
-        Denied::Locked { until, reason, .. } => {
-            ended_words(Some(crate::store::Kind::Kick), reason, Some(*until)).0
-        }
+        Denied::Locked { until, reason, .. } => ended_words(Some(crate::store::Kind::Kick), reason, Some(*until)).0,
         Denied::Unavailable => CloseReason { retry_after_ms: Some(1000), ..CloseReason::new(CloseCode::Overload) },
         denied => unauthorized(denied.sentence()),
     };
@@ -249,12 +249,12 @@ fn too_many(detail: &str, seconds: u64) -> Refusal {
 }
 
 fn not_taken(refused: Refused, services: &Services) -> Refusal {
-    let socket = &services.config().socket;
+    let per_user = services.config().socket.per_user;
     match refused {
         Refused::Full => too_busy("This server has as many sockets as it takes."),
         Refused::TooManyOfAddress => too_busy("This address has as many sockets as it may."),
         Refused::TooManyOfUser => {
-            let detail = format!("This user has {} sockets already, which is the limit.", socket.per_user);
+            let detail = format!("This user has {} sockets already, which is the limit.", per_user);
             Refusal {
                 close: CloseReason::new(CloseCode::Replaced).text(detail.clone()),
                 problem: Problem::new(StatusCode::CONFLICT, "too_many_sockets", detail),

@@ -154,8 +154,13 @@ mod tests {
             assert_eq!(frame[0], 0x81);
             match payload {
                 ..126 => assert_eq!(frame[1] as usize, payload),
-                126..65_536 => assert_eq!((frame[1], u16::from_be_bytes([frame[2], frame[3]]) as usize), (126, payload)),
-                _ => assert_eq!((frame[1], u64::from_be_bytes(frame[2..10].try_into().unwrap()) as usize), (127, payload)),
+                126..65_536 => {
+                    assert_eq!((frame[1], u16::from_be_bytes([frame[2], frame[3]]) as usize), (126, payload))
+                }
+                _ => assert_eq!(
+                    (frame[1], u64::from_be_bytes(frame[2..10].try_into().unwrap()) as usize),
+                    (127, payload)
+                ),
             }
             assert!(text(&message).starts_with(r#"{"event":"e","data":""#));
         }

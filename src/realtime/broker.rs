@@ -126,7 +126,13 @@ impl MemoryBroker {
     }
 
     /// How many are shut down, waiting a while for those that take longer.
-    async fn close(&self, clients: &[Arc<Client>], last: Option<&Message>, reason: &CloseReason, cause: Cause) -> usize {
+    async fn close(
+        &self,
+        clients: &[Arc<Client>],
+        last: Option<&Message>,
+        reason: &CloseReason,
+        cause: Cause,
+    ) -> usize {
         for client in clients {
             client.close_now(last, reason, cause);
             self.manager.dismiss(client, cause);

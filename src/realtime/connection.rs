@@ -246,7 +246,9 @@ async fn linger(stream: &TcpStream) {
     let rest = async {
         while stream.readable().await.is_ok() {
             let read = BUFFER.with_borrow_mut(|buffer| stream.try_read(buffer));
-            if !matches!(read, Ok(1..)) && read.map_or_else(would_block, |_| Err(io::ErrorKind::UnexpectedEof.into())).is_err() {
+            if !matches!(read, Ok(1..))
+                && read.map_or_else(would_block, |_| Err(io::ErrorKind::UnexpectedEof.into())).is_err()
+            {
                 return;
             }
         }

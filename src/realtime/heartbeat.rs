@@ -1,8 +1,8 @@
 //! One look a second at every client: who gets a ping, who has not answered one, whose token is about to end. One timer for
 //! all connections instead of one for each.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,7 +65,9 @@ fn ping(client: &Client, monotonic: Duration, heartbeat: Heartbeat) -> bool {
         return now - sent.min(now) <= heartbeat.pong_timeout.as_millis() as u64;
     }
     match vitals.next_ping.load(Relaxed) {
-        0 => vitals.next_ping.store(now + interval / 2 + u64::from(rand::random::<u32>()) % (interval / 2).max(1), Relaxed),
+        0 => vitals
+            .next_ping
+            .store(now + interval / 2 + u64::from(rand::random::<u32>()) % (interval / 2).max(1), Relaxed),
         due if due <= now => {
             vitals.ping_sent.store(now, Relaxed);
             vitals.next_ping.store(now + interval, Relaxed);

@@ -192,7 +192,9 @@ impl Presence for LocalPresence {
                 clients: entry.clients.iter().filter(|client| !client.is_closing()).count(),
                 last_seen_at: last_seen(entry, at),
             }),
-            None => tables.last_leave(user).map(|leave| Found { online: false, clients: 0, last_seen_at: Some(leave.at) }),
+            None => {
+                tables.last_leave(user).map(|leave| Found { online: false, clients: 0, last_seen_at: Some(leave.at) })
+            }
         };
         Ok(users.iter().map(one).collect())
     }

@@ -160,12 +160,18 @@ impl ClientManager {
         let tables = self.tables();
         let mut found: Vec<Arc<Client>> = match target {
             Target::Everyone => tables.clients.values().cloned().collect(),
-            Target::Users(users) => users.iter().filter_map(|user| tables.users.get(user)).flat_map(|entry| entry.clients.clone()).collect(),
+            Target::Users(users) => {
+                users.iter().filter_map(|user| tables.users.get(user)).flat_map(|entry| entry.clients.clone()).collect()
+            }
             Target::Roles(roles) => {
                 let has = |client: &&Arc<Client>| client.rights().roles.iter().any(|role| roles.contains(role));
                 tables.clients.values().filter(has).cloned().collect()
             }
-            Target::Rooms(rooms) => rooms.iter().filter_map(|room| tables.rooms.get(room)).flat_map(|members| members.values().cloned()).collect(),
+            Target::Rooms(rooms) => rooms
+                .iter()
+                .filter_map(|room| tables.rooms.get(room))
+                .flat_map(|members| members.values().cloned())
+                .collect(),
             Target::Clients(ids) => ids.iter().filter_map(|id| tables.clients.get(id).cloned()).collect(),
             Target::Sessions(ids) => ids.iter().filter_map(|id| tables.sessions.get(id)).flatten().cloned().collect(),
         };

@@ -79,7 +79,11 @@ impl Services {
     fn end_payload(&self, revocation: &Revocation) -> Payload {
         let (reason, cause) = ended_words(Some(revocation.kind), &revocation.reason, revocation.until);
         let data = KickData {
-            reason: if revocation.reason.is_empty() { reason.text.as_deref().unwrap_or("") } else { &revocation.reason },
+            reason: if revocation.reason.is_empty() {
+                reason.text.as_deref().unwrap_or("")
+            } else {
+                &revocation.reason
+            },
             until: revocation.until.map(|until| until.to_rfc3339_opts(SecondsFormat::Secs, true)),
             by: (revocation.kind == Kind::Kick).then_some(revocation.actor_name.as_str()),
         };

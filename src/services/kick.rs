@@ -31,6 +31,8 @@ pub struct Kick<'a> {
     pub whom: Whom,
     /// The sentence the user reads.
     pub reason: String,
+    /// For the audit log only; may be empty.
+    pub note: String,
     /// Whether sessions end (and so all their tabs), or only the sockets.
     pub revoke: bool,
     /// How long the users stay out.
@@ -174,8 +176,7 @@ impl Services {
     }
 
     async fn online(&self, filter: OnlineFilter, whole_ip: bool) -> Result<Vec<OnlineClient>, KickRefused> {
-        let query =
-            OnlineQuery { filter, sort: Column::Id, descending: false, offset: 0, limit: usize::MAX, whole_ip };
+        let query = OnlineQuery { filter, sort: Column::Id, descending: false, offset: 0, limit: usize::MAX, whole_ip };
         Ok(self.presence().clients(&query).await.map_err(KickRefused::Presence)?.list)
     }
 
@@ -194,7 +195,9 @@ impl Services {
         for user in &plan.users {
             match self.store().rights(user).await? {
                 None => return Err(KickRefused::Nobody("user")),
-                Some(rights) if rights.is_admin() && !kick.by.rights.is_admin() => return Err(KickRefused::Administrator),
+                Some(rights) if rights.is_admin() && !kick.by.rights.is_admin() => {
+                    return Err(KickRefused::Administrator);
+                }
                 Some(_) => {}
             }
         }
@@ -207,7 +210,7 @@ impl Services {
     async fn write(&self, kick: &Kick<'_>, targets: Targets, kicked: &Kicked) -> Result<Revocation, StoreError> {
         let names: Vec<&str> = kicked.users.iter().map(UserKey::as_str).collect();
         let detail = json!({
-            "matched": kicked.matched, "revoke": kick.revoke, "until": kicked.until,
+            "matched": kicked.matched, "revoke": kick.revoke, "until": kicked.until, "note": kick.note,
             "clients": targets.clients, "sessions": targets.sessions, "users": names,
         });
         let mut new = NewRevocation::new(Kind::Kick, &kick.origin.actor(kick.by));

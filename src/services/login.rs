@@ -6,7 +6,9 @@ use uuid::Uuid;
 use super::{Denied, Door, Origin, Services};
 use crate::auth::{Identity, PasswordError, UserKey, limit_key};
 use crate::config::Logins;
-use crate::store::{Entry, Kind, NewLogin, NewRevocation, NewSession, Refresh, SessionKind, StoreError, User, username_key};
+use crate::store::{
+    Entry, Kind, NewLogin, NewRevocation, NewSession, Refresh, SessionKind, StoreError, User, username_key,
+};
 
 /// Somebody who says who they are.
 pub struct Attempt<'a> {
@@ -150,10 +152,13 @@ impl Services {
             expires_at: session_end,
             refresh_expires_at: refresh_end,
         };
-        let (id, most) = (session.id, match auth.logins {
-            Logins::Many => None,
-            Logins::AtMost(most) => Some(most),
-        });
+        let (id, most) = (
+            session.id,
+            match auth.logins {
+                Logins::Many => None,
+                Logins::AtMost(most) => Some(most),
+            },
+        );
         if let Some(replaced) = self.store().create_session(session, most, now).await? {
             self.announce(&replaced).await;
         }
@@ -197,7 +202,13 @@ impl Services {
     }
 
     /// Ends sessions of oneself, or of others by somebody who may.
-    pub async fn log_out(&self, user: &UserKey, session: Uuid, reason: &str, by: &crate::store::Actor) -> Result<(), StoreError> {
+    pub async fn log_out(
+        &self,
+        user: &UserKey,
+        session: Uuid,
+        reason: &str,
+        by: &crate::store::Actor,
+    ) -> Result<(), StoreError> {
         let mut revocation = NewRevocation::new(Kind::Logout, by);
         revocation.targets.sessions.push(session);
         revocation.ends_sessions = true;

@@ -5,8 +5,8 @@ mod ending;
 mod follow;
 mod identify;
 mod kick;
-mod login;
 mod limits;
+mod login;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -52,7 +52,8 @@ pub enum SessionKind {
 }
 
 impl SessionKind {
-    fn word(self) -> &'static str {
+    /// The word in rows and answers.
+    pub fn word(self) -> &'static str {
         match self {
             SessionKind::Login => "login",
             SessionKind::Token => "token",

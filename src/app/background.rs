@@ -1,0 +1,108 @@
+//! What runs all the time beside requests and sockets: the heartbeat, the online list's differences, other processes'
+//! revocations, an eye on the log writer. Each is a plain loop until `ending`; one that dies stops the server loudly
+//! instead of leaving it half alive.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::App;
+use crate::realtime::{Heartbeat, LocalPresence, tick};
+use crate::services::Services;
+
+/// Between two looks at every client, and at the log writer's losses.
+const SECOND: Duration = Duration::from_secs(1);
+/// Between two looks at the key file: a key made by the command line is needed before its tokens are shown here.
+const KEYS: Duration = Duration::from_secs(60);
+
+pub(super) fn start(app: &App, ending: &CancellationToken) {
+    let services = || app.services.clone();
+    spawn(app, ending, heartbeat(services()));
+    spawn(app, ending, differences(app.presence.clone(), app.services.config().online.diff_interval));
+    spawn(app, ending, follow(services()));
+    spawn(app, ending, losses(services()));
+    spawn(app, ending, keys(services()));
+}
+
+fn spawn(app: &App, ending: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
+    let (ending, dies) = (ending.clone(), app.stop.clone().drop_guard());
+    app.tasks.spawn(async move {
+        ending.run_until_cancelled(work).await;
+        drop(dies);
+    });
+}
+
+async fn heartbeat(services: Services) {
+    let socket = &services.config().socket;
+    let heartbeat = Heartbeat { ping_interval: socket.ping_interval, pong_timeout: socket.pong_timeout };
+    let mut seconds = every(SECOND);
+    loop {
+        seconds.tick().await;
+        tick(services.manager(), heartbeat);
+    }
+}
+
+async fn differences(presence: Arc<LocalPresence>, period: Duration) {
+    let mut periods = every(period);
+    loop {
+        periods.tick().await;
+        presence.flush();
+    }
+}
+
+/// From the end of the sequence as it is now: whoever connects later is judged by the rows themselves.
+async fn follow(services: Services) {
+    let mut periods = every(services.config().auth.follow_interval);
+    let (mut seq, mut away) = (None, false);
+    loop {
+        periods.tick().await;
+        let followed = match seq {
+            None => services.store().last_revocation_seq().await,
+            Some(seq) => services.follow(seq).await,
+        };
+        match followed {
+            Ok(end) => (seq, away) = (Some(end), false),
+            Err(error) if !away => {
+                away = true;
+                tracing::warn!(cause = error.cause(), "revocations cannot be read; trying on: {error}");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+async fn losses(services: Services) {
+    let (mut seconds, mut known) = (every(SECOND), 0);
+    loop {
+        seconds.tick().await;
+        let lost = services.writer().lost();
+        if lost > known {
+            tracing::warn!(lost, "{} log rows lost: the database is too slow or away", lost - known);
+            known = lost;
+        }
+    }
+}
+
+async fn keys(services: Services) {
+    let mut periods = every(KEYS);
+    loop {
+        periods.tick().await;
+        let keyring = services.keyring().clone();
+        match tokio::task::spawn_blocking(move || keyring.reload()).await {
+            Ok(Ok(true)) => tracing::info!("the signing keys changed"),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the signing keys were not read again"),
+            Err(error) => tracing::warn!(%error, "the signing keys were not read again"),
+        }
+    }
+}
+
+/// Zero, which tokio would panic on, means as often as sensible.
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period.max(Duration::from_millis(10)));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}

@@ -1,0 +1,123 @@
+//! Putting the hall together.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{App, StartError};
+use crate::auth::{Cost, Failures, Keyring, Passwords, RefreshTokens, Tickets, Tokens};
+use crate::clock::Clock;
+use crate::config::{Config, ConnectionPolicy};
+use crate::events;
+use crate::jobs::Board;
+use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
+use crate::services::{Limits, Parts, Services};
+use crate::store::{Direction, LogWriter, Store};
+
+impl App {
+    /// Opens and migrates the database, reads or makes the keys, and starts the jobs. Nothing listens yet. `stop` ends
+    /// [`App::serve`].
+    pub async fn build(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        cost: Cost,
+        stop: CancellationToken,
+    ) -> Result<App, StartError> {
+        let store = Store::open(&config.database).await?;
+        store.migrate(Direction::Up).await?;
+        let (services, presence) = hall(config, clock, cost, store)?;
+        let tasks = TaskTracker::new();
+        let board = Board::start(services.clone(), &tasks).await.map_err(StartError::Jobs)?;
+        let registry = Arc::new(events::registry(services.clone()));
+        Ok(App { services, presence, registry, board, stop, tasks, sockets: TaskTracker::new() })
+    }
+
+    /// Takes `server.listen`.
+    pub async fn listen(address: &str) -> Result<TcpListener, StartError> {
+        TcpListener::bind(address).await.map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => StartError::Busy(spoken(address)),
+            _ => StartError::Listen { address: address.to_owned(), source },
+        })
+    }
+}
+
+fn hall(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    cost: Cost,
+    store: Store,
+) -> Result<(Services, Arc<LocalPresence>), StartError> {
+    let keyring = Arc::new(Keyring::open(&config.data.dir, &config.auth, clock.now())?);
+    let manager = Arc::new(ClientManager::new(clock.clone(), manager_limits(&config)));
+    let node: Arc<str> = node_name(&config.server.node).into();
+    let presence = Arc::new(LocalPresence::new(manager.clone(), node.clone(), config.online.live_max));
+    // The writer says itself when it has stopped, so it needs no place on the tracker that is waited for before.
+    let writer = LogWriter::start(store.clone(), config.database.log_queue, &TaskTracker::new());
+    let auth = &config.auth;
+    let services = Services::new(Parts {
+        node,
+        store,
+        writer,
+        broker: Arc::new(MemoryBroker::new(manager.clone())),
+        manager,
+        presence: presence.clone(),
+        tokens: Tokens::new(keyring.clone(), auth),
+        refresh_tokens: RefreshTokens::new(keyring.clone()),
+        keyring,
+        passwords: Passwords::new(cost, auth.password_queue),
+        tickets: Tickets::new(clock.clone(), auth.ticket_ttl, auth.max_tickets),
+        failures: Failures::new(clock.clone(), auth.failures_per_name, auth.lock_time, auth.max_failure_entries),
+        limits: Limits::new(&clock, &config),
+        draining: CancellationToken::new(),
+        clock,
+        config,
+    });
+    Ok((services, presence))
+}
+
+fn manager_limits(config: &Config) -> ManagerLimits {
+    let socket = &config.socket;
+    ManagerLimits {
+        max_clients: socket.max_clients,
+        per_user: socket.per_user,
+        replace_oldest: socket.per_user_policy == ConnectionPolicy::Replace,
+        per_address: socket.per_address,
+        max_rooms: socket.max_rooms,
+        queue: QueueLimits { bytes: socket.queue_bytes, messages: socket.queue_messages },
+        grace: config.presence.grace,
+        max_leaves: config.online.max_leaves,
+    }
+}
+
+fn node_name(configured: &str) -> String {
+    match configured {
+        "" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn spoken(address: &str) -> String {
+    match address.rsplit_once(':') {
+        Some((host, port)) => format!("port {port} on {host}"),
+        None => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::App;
+
+    #[tokio::test]
+    async fn a_busy_port_is_told_with_the_way_out() {
+        let listener = App::listen("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let error = App::listen(&format!("127.0.0.1:{port}")).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("server.listen: port {port} on 127.0.0.1 is in use; stop the other program or set server.listen.")
+        );
+    }
+}

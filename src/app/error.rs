@@ -1,0 +1,66 @@
+//! Why the server does not start: sentences for the person who typed the command.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::auth::{KeyError, PasswordError, PasswordRule};
+use crate::store::StoreError;
+
+/// Each names the setting and the way out; none shows a password.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken.
+    #[error("server.listen: {0} is in use; stop the other program or set server.listen.")]
+    Busy(String),
+    /// The address is none of this machine's, or not allowed, or no address.
+    #[error(
+        "server.listen: cannot listen on {address:?}: {source}. Set server.listen to an address of this machine, as 127.0.0.1:8080."
+    )]
+    Listen {
+        /// As configured.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The database cannot be used.
+    #[error("{}", database(.0))]
+    Database(#[from] StoreError),
+    /// There are no keys to sign with.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// A job cannot be planned.
+    #[error("{0}")]
+    Jobs(String),
+    /// `ROLLCALL_ADMIN_PASSWORD` breaks the rule.
+    #[error("ROLLCALL_ADMIN_PASSWORD: {0}")]
+    AdminPassword(PasswordRule),
+    /// The first administrator's password could not be hashed.
+    #[error(transparent)]
+    Hash(#[from] PasswordError),
+    /// There is an account `admin` that is no administrator.
+    #[error(
+        "Nobody has the role admin, and the account \"admin\" exists already; run `rollcall user add NAME --role admin`."
+    )]
+    AdminExists,
+    /// The file for the first administrator's password could not be written.
+    #[error("data.dir: {} cannot be written: {source}. Set data.dir to a folder of the server's user.", .path.display())]
+    AdminFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn database(error: &StoreError) -> String {
+    match error {
+        StoreError::Settings(sentence) => sentence.clone(),
+        error => {
+            let cause = error.cause();
+            let cause = if cause.is_empty() { error.to_string() } else { cause };
+            format!(
+                "database.url: the database cannot be used: {cause}. See that it runs and may be written, or set database.url."
+            )
+        }
+    }
+}

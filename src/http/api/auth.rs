@@ -1,0 +1,294 @@
+//! Logins, tokens, tickets.
+
+use chrono::{DateTime, Utc};
+use poem::Request;
+use poem::http::StatusCode;
+use poem::web::Data;
+use poem::web::cookie::{Cookie, CookieJar, SameSite};
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+
+use super::Tag;
+use crate::auth::{MAX_PASSWORD, MIN_PASSWORD, PasswordError, check_rule};
+use crate::config::Secret;
+use crate::http::Problem;
+use crate::http::security::{Caller, origin, page_allowed, scheme};
+use crate::services::{Attempt, LoggedIn, LoginDenied, Services, Ticket};
+
+/// Characters of a username, at most.
+pub(crate) const MAX_USERNAME: usize = 64;
+/// The refresh cookie over https; the prefix ties it to this host and to TLS.
+const SECURE_COOKIE: &str = "__Host-rollcall_refresh";
+/// The same over http, on one's own machine.
+const PLAIN_COOKIE: &str = "rollcall_refresh";
+
+pub(crate) struct AuthApi;
+
+#[derive(Object)]
+struct LoginRequest {
+    username: String,
+    password: String,
+}
+
+/// An access token; the refresh token is only in its cookie.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+struct LoginAnswer {
+    access_token: String,
+    token_type: String,
+    /// Seconds.
+    expires_in: i64,
+    user: LoginUser,
+}
+
+#[derive(Object)]
+struct LoginUser {
+    id: String,
+    username: String,
+    roles: Vec<String>,
+}
+
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+struct TicketAnswer {
+    /// For one handshake.
+    ticket: String,
+    /// Seconds.
+    expires_in: u64,
+}
+
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+struct Me {
+    user: LoginUser,
+    permissions: Vec<String>,
+    session_id: String,
+    /// When the token ends.
+    expires_at: DateTime<Utc>,
+}
+
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+struct PasswordRequest {
+    current_password: String,
+    /// 10 to 128 characters.
+    new_password: String,
+}
+
+#[OpenApi(tag = "Tag::Auth")]
+impl AuthApi {
+    /// Log in
+    #[oai(path = "/auth/login", method = "post")]
+    async fn login(
+        &self,
+        request: &Request,
+        Data(services): Data<&Services>,
+        cookies: &CookieJar,
+        body: Json<LoginRequest>,
+    ) -> poem::Result<Json<LoginAnswer>> {
+        if body.username.chars().count() > MAX_USERNAME {
+            return Err(Problem::invalid("username", format!("has at most {MAX_USERNAME} characters")).into());
+        }
+        if body.password.chars().count() > MAX_PASSWORD {
+            return Err(Problem::invalid("password", format!("has at most {MAX_PASSWORD} characters")).into());
+        }
+        page_only(request, services)?;
+        let from = origin(request, services);
+        let attempt = Attempt { username: &body.username, password: &body.password, origin: &from };
+        let login = services.login(attempt).await.map_err(problem)?;
+        Ok(answer(login, request, services, cookies))
+    }
+
+    /// Refresh
+    ///
+    /// Needs the refresh cookie, the header `X-Rollcall: 1`, and an allowed origin.
+    #[oai(path = "/auth/refresh", method = "post")]
+    async fn refresh(
+        &self,
+        request: &Request,
+        Data(services): Data<&Services>,
+        cookies: &CookieJar,
+    ) -> poem::Result<Json<LoginAnswer>> {
+        page_only(request, services)?;
+        // A form of another site can carry the cookie, but not a header of its own.
+        if request.header("x-rollcall") != Some("1") {
+            let detail = "This needs the header X-Rollcall: 1.";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail).into());
+        }
+        let name = cookie_name(request, services);
+        let Some(token) = cookies.get(name).map(|cookie| cookie.value_str().to_owned()) else {
+            let detail = "There is no refresh cookie; log in.";
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).into());
+        };
+        match services.refresh(&token).await {
+            Ok(login) => Ok(answer(login, request, services, cookies)),
+            Err(denied) => {
+                let problem = problem(denied);
+                if problem.status() == StatusCode::UNAUTHORIZED {
+                    forget(request, services, cookies);
+                }
+                Err(problem.into())
+            }
+        }
+    }
+
+    /// Log out
+    ///
+    /// Ends the session: its tokens open nothing any more, its sockets are closed.
+    #[oai(path = "/auth/logout", method = "post")]
+    async fn logout(
+        &self,
+        caller: Caller,
+        request: &Request,
+        Data(services): Data<&Services>,
+        cookies: &CookieJar,
+    ) -> poem::Result<()> {
+        let by = origin(request, services).actor(&caller.0);
+        services.log_out(&caller.0.user, caller.0.session, "", &by).await.map_err(Problem::from)?;
+        forget(request, services, cookies);
+        Ok(())
+    }
+
+    /// A ticket for one handshake
+    #[oai(path = "/auth/ticket", method = "post")]
+    async fn ticket(&self, caller: Caller, Data(services): Data<&Services>) -> poem::Result<Json<TicketAnswer>> {
+        let ticket = Ticket { session: caller.0.session, expires_at: caller.0.expires_at };
+        Ok(Json(TicketAnswer {
+            ticket: services.tickets().issue(ticket),
+            expires_in: services.config().auth.ticket_ttl.as_secs(),
+        }))
+    }
+
+    /// Who am I
+    #[oai(path = "/auth/me", method = "get")]
+    async fn me(&self, caller: Caller) -> poem::Result<Json<Me>> {
+        let identity = caller.0;
+        Ok(Json(Me {
+            permissions: identity.rights.permissions.words().into_iter().map(str::to_owned).collect(),
+            session_id: identity.session.to_string(),
+            expires_at: identity.expires_at,
+            user: user(&identity),
+        }))
+    }
+
+    /// Change my password
+    ///
+    /// Ends the other sessions.
+    #[oai(path = "/auth/password", method = "post")]
+    async fn password(
+        &self,
+        caller: Caller,
+        request: &Request,
+        Data(services): Data<&Services>,
+        body: Json<PasswordRequest>,
+    ) -> poem::Result<()> {
+        let identity = &caller.0;
+        check_password("newPassword", &body.new_password)?;
+        let account = services.store().user(&identity.user).await.map_err(Problem::from)?;
+        let account = account.ok_or_else(|| Problem::not_found("user"))?;
+        let name = crate::store::username_key(&account.username);
+        if let Some(until) = services.failures().locked_until(&name) {
+            return Err(locked(until, services).into());
+        }
+        let hash = account.password_hash.as_ref().map(Secret::expose);
+        if !services.passwords().verify(hash, &body.current_password).await.map_err(hash_problem)? {
+            services.failures().fail(&name);
+            return Err(Problem::invalid("currentPassword", "is not your password").into());
+        }
+        let hash = Secret::new(services.passwords().hash(&body.new_password).await.map_err(hash_problem)?);
+        let by = origin(request, services).actor(identity);
+        let now = services.clock().now();
+        let ended = services.store().set_password_hash(&identity.user, &hash, Some(identity.session), &by, now).await;
+        services.announce(&ended.map_err(Problem::from)?).await;
+        Ok(())
+    }
+}
+
+fn answer(login: LoggedIn, request: &Request, services: &Services, cookies: &CookieJar) -> Json<LoginAnswer> {
+    let now = services.clock().now();
+    let seconds = (login.refresh_expires_at - now).num_seconds().max(0) as u64;
+    let mut cookie = cookie(request, services, login.refresh);
+    cookie.set_max_age(std::time::Duration::from_secs(seconds));
+    cookies.add(cookie);
+    Json(LoginAnswer {
+        access_token: login.access,
+        token_type: "Bearer".to_owned(),
+        expires_in: (login.expires_at - now).num_seconds(),
+        user: user(&login.identity),
+    })
+}
+
+fn user(identity: &crate::auth::Identity) -> LoginUser {
+    LoginUser {
+        id: identity.user.to_string(),
+        username: identity.rights.username.to_string(),
+        roles: identity.rights.roles.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn cookie_name(request: &Request, services: &Services) -> &'static str {
+    if scheme(request, services) == "https" { SECURE_COOKIE } else { PLAIN_COOKIE }
+}
+
+fn cookie(request: &Request, services: &Services, value: String) -> Cookie {
+    let mut cookie = Cookie::new_with_str(cookie_name(request, services), value);
+    cookie.set_path("/");
+    cookie.set_http_only(true);
+    cookie.set_same_site(SameSite::Strict);
+    cookie.set_secure(scheme(request, services) == "https");
+    cookie
+}
+
+fn forget(request: &Request, services: &Services, cookies: &CookieJar) {
+    let mut cookie = cookie(request, services, String::new());
+    cookie.set_max_age(std::time::Duration::ZERO);
+    cookies.add(cookie);
+}
+
+fn page_only(request: &Request, services: &Services) -> Result<(), Problem> {
+    if page_allowed(request, services) {
+        return Ok(());
+    }
+    let detail = "This origin may not log in here; add it to server.allowed_origins.";
+    Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail))
+}
+
+/// 10 to 128 characters, no rule of composition.
+pub(crate) fn check_password(field: &str, password: &str) -> Result<(), Problem> {
+    check_rule(password)
+        .map_err(|_| Problem::invalid(field, format!("has {MIN_PASSWORD} to {MAX_PASSWORD} characters")))
+}
+
+pub(crate) fn hash_problem(error: PasswordError) -> Problem {
+    match error {
+        PasswordError::Overloaded => overloaded(),
+        error => {
+            tracing::error!(%error, "a password could not be computed");
+            Problem::unavailable()
+        }
+    }
+}
+
+fn overloaded() -> Problem {
+    let detail = "Too many logins at once; try again in a moment.";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(1)
+}
+
+fn locked(until: DateTime<Utc>, services: &Services) -> Problem {
+    let detail = "This account is locked for a while after too many wrong passwords.";
+    Problem::new(StatusCode::FORBIDDEN, "locked", detail).until(until, services.clock().now())
+}
+
+fn problem(denied: LoginDenied) -> Problem {
+    match denied {
+        LoginDenied::Credentials => {
+            Problem::new(StatusCode::UNAUTHORIZED, "bad_credentials", "The name or the password is wrong.")
+        }
+        LoginDenied::TooMany(seconds) => {
+            let detail = "Too many logins from this address; wait a moment.";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(seconds)
+        }
+        LoginDenied::Overloaded => overloaded(),
+        LoginDenied::Denied(denied) => denied.into(),
+    }
+}

@@ -1,0 +1,317 @@
+//! The door: ending clients, sessions and users' logins.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use poem::Request;
+use poem::http::StatusCode;
+use poem::web::Data;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use uuid::Uuid;
+
+use super::Tag;
+use super::online::{FilterFields, unavailable};
+use crate::auth::{Permission, UserKey};
+use crate::http::Problem;
+use crate::http::security::{MayKick, origin};
+use crate::protocol::MAX_REASON_CHARS;
+use crate::services::{self, KickRefused, Services, Whom};
+
+/// Clients, sessions or users named in one kick, at most.
+const MAX_NAMED: usize = 10_000;
+/// Longest lockout in seconds: a year. What shall last longer is a disabled account.
+const MAX_LOCKOUT: u64 = 365 * 24 * 3600;
+
+pub(crate) struct KickApi;
+
+/// How somebody is shown the door.
+#[derive(Object)]
+#[oai(rename_all = "camelCase", rename = "KickOptions")]
+struct Options {
+    /// Why, for the audit log and, without `message`, for the user; at most 200 characters.
+    reason: Option<String>,
+    /// What the user reads, where it differs from the reason; at most 200 characters.
+    message: Option<String>,
+    /// Whether the session ends, so all its tabs; otherwise only the socket. Default true.
+    revoke: Option<bool>,
+    /// How long the user stays out; 0 is not at all.
+    lockout_seconds: Option<u64>,
+    /// That the caller knows it is about themself.
+    confirm_self: Option<bool>,
+}
+
+/// Whom and how.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+struct KickRequest {
+    clients: Option<Vec<String>>,
+    sessions: Option<Vec<String>>,
+    users: Option<Vec<String>>,
+    /// Every client that matches; may not be empty.
+    filter: Option<FilterFields>,
+    #[oai(flatten)]
+    options: Options,
+}
+
+/// Clients a node has not closed yet.
+#[derive(Object)]
+struct Pending {
+    node: String,
+    clients: u64,
+}
+
+/// What became of a kick.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+struct Kicked {
+    /// Of `GET /online/kicks/{id}`; null for a dry run.
+    id: Option<String>,
+    /// Clients it is about.
+    matched: u64,
+    /// Of them removed from the client manager and shut down.
+    closed: u64,
+    pending: Vec<Pending>,
+    complete: bool,
+    dry_run: bool,
+    /// Users it is about.
+    users: Vec<String>,
+    /// The end of the lockout.
+    until: Option<DateTime<Utc>>,
+}
+
+#[derive(ApiResponse)]
+enum KickAnswer {
+    /// Everybody is out; or, for a dry run, would be.
+    #[oai(status = 200)]
+    Done(Json<Kicked>),
+    /// Some sockets are not closed yet; the kick holds all the same.
+    #[oai(status = 202)]
+    Pending(Json<Kicked>),
+}
+
+/// What became of an earlier kick.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+struct KickRow {
+    id: String,
+    at: DateTime<Utc>,
+    by: String,
+    reason: String,
+    matched: u64,
+    closed: u64,
+    pending: Vec<Pending>,
+    complete: bool,
+    until: Option<DateTime<Utc>>,
+}
+
+#[OpenApi(tag = "Tag::Online")]
+impl KickApi {
+    /// End a client
+    #[oai(path = "/online/clients/:id", method = "delete")]
+    async fn client(
+        &self,
+        caller: MayKick,
+        request: &Request,
+        Data(services): Data<&Services>,
+        id: Path<String>,
+        #[oai(name = "dryRun")] dry_run: Query<Option<bool>>,
+        options: Json<Options>,
+    ) -> poem::Result<KickAnswer> {
+        let whom = Whom { clients: vec![uuid(&id, "client")?], ..Whom::default() };
+        kick(services, request, &caller, whom, options.0, dry_run.0).await
+    }
+
+    /// End a session
+    #[oai(path = "/online/sessions/:id", method = "delete")]
+    async fn session(
+        &self,
+        caller: MayKick,
+        request: &Request,
+        Data(services): Data<&Services>,
+        id: Path<String>,
+        #[oai(name = "dryRun")] dry_run: Query<Option<bool>>,
+        options: Json<Options>,
+    ) -> poem::Result<KickAnswer> {
+        let whom = Whom { sessions: vec![uuid(&id, "session")?], ..Whom::default() };
+        kick(services, request, &caller, whom, options.0, dry_run.0).await
+    }
+
+    /// End all of a user
+    #[oai(path = "/online/users/:id", method = "delete")]
+    async fn user(
+        &self,
+        caller: MayKick,
+        request: &Request,
+        Data(services): Data<&Services>,
+        id: Path<String>,
+        #[oai(name = "dryRun")] dry_run: Query<Option<bool>>,
+        options: Json<Options>,
+    ) -> poem::Result<KickAnswer> {
+        let whom = Whom { users: vec![UserKey::from_wire(&id)], ..Whom::default() };
+        kick(services, request, &caller, whom, options.0, dry_run.0).await
+    }
+
+    /// End many
+    #[oai(path = "/online/kick", method = "post")]
+    async fn many(
+        &self,
+        caller: MayKick,
+        request: &Request,
+        Data(services): Data<&Services>,
+        #[oai(name = "dryRun")] dry_run: Query<Option<bool>>,
+        body: Json<KickRequest>,
+    ) -> poem::Result<KickAnswer> {
+        let Json(KickRequest { clients, sessions, users, filter, options }) = body;
+        let whom = Whom {
+            clients: uuids("clients", clients)?,
+            sessions: uuids("sessions", sessions)?,
+            users: bounded("users", users)?.iter().map(|user| UserKey::from_wire(user)).collect(),
+            filter: match filter {
+                Some(fields) if fields.is_empty() => {
+                    return Err(Problem::invalid("filter", "is empty; say whom, or name users").into());
+                }
+                Some(fields) => Some(fields.check()?),
+                None => None,
+            },
+        };
+        if whom.clients.is_empty() && whom.sessions.is_empty() && whom.users.is_empty() && whom.filter.is_none() {
+            return Err(Problem::invalid("filter", "is missing; name clients, sessions, users or a filter").into());
+        }
+        kick(services, request, &caller, whom, options, dry_run.0).await
+    }
+
+    /// What became of a kick
+    #[oai(path = "/online/kicks/:id", method = "get")]
+    async fn one(
+        &self,
+        _caller: MayKick,
+        Data(services): Data<&Services>,
+        id: Path<String>,
+    ) -> poem::Result<Json<KickRow>> {
+        let row = services.store().revocation(uuid(&id, "kick")?).await.map_err(Problem::from)?;
+        let row = row.filter(|row| row.kind == crate::store::Kind::Kick).ok_or_else(|| Problem::not_found("kick"))?;
+        let left = row.matched.saturating_sub(row.closed);
+        let pending = (left > 0).then(|| Pending { node: services.node().to_string(), clients: left });
+        Ok(Json(KickRow {
+            id: row.id.to_string(),
+            at: row.at,
+            by: row.actor_name,
+            reason: row.reason,
+            matched: row.matched,
+            closed: row.closed,
+            complete: pending.is_none(),
+            pending: pending.into_iter().collect(),
+            until: row.until,
+        }))
+    }
+
+    /// Lift a lockout
+    #[oai(path = "/online/users/:id/lockout", method = "delete")]
+    async fn lift(
+        &self,
+        caller: MayKick,
+        request: &Request,
+        Data(services): Data<&Services>,
+        id: Path<String>,
+    ) -> poem::Result<()> {
+        let by = origin(request, services).actor(&caller.0);
+        let lifted = services.store().lift_lockout(&UserKey::from_wire(&id), &by, "", services.clock().now()).await;
+        match lifted.map_err(Problem::from)? {
+            Some(_) => Ok(()),
+            None => Err(Problem::not_found("lockout").into()),
+        }
+    }
+}
+
+async fn kick(
+    services: &Services,
+    request: &Request,
+    caller: &MayKick,
+    whom: Whom,
+    options: Options,
+    dry_run: Option<bool>,
+) -> poem::Result<KickAnswer> {
+    let (reason, message) = (sentence("reason", options.reason)?, sentence("message", options.message)?);
+    let lockout = options.lockout_seconds.filter(|seconds| *seconds > 0);
+    if lockout.is_some_and(|seconds| seconds > MAX_LOCKOUT) {
+        return Err(Problem::invalid("lockoutSeconds", format!("is at most {MAX_LOCKOUT}, a year")).into());
+    }
+    let dry_run = dry_run.unwrap_or(false);
+    let (reason, note) = if message.is_empty() { (reason, String::new()) } else { (message, reason) };
+    let from = origin(request, services);
+    let kicked = services
+        .kick(services::Kick {
+            whom,
+            reason,
+            note,
+            revoke: options.revoke.unwrap_or(true),
+            lockout: lockout.map(Duration::from_secs),
+            confirm_self: options.confirm_self.unwrap_or(false),
+            dry_run,
+            by: &caller.0,
+            origin: &from,
+            whole_ip: caller.0.may(Permission::OnlineIp),
+        })
+        .await
+        .map_err(refused)?;
+    let answer = Kicked {
+        id: kicked.id.map(|id| id.to_string()),
+        matched: kicked.matched as u64,
+        closed: kicked.closed as u64,
+        complete: kicked.pending.is_empty(),
+        pending: kicked
+            .pending
+            .into_iter()
+            .map(|left| Pending { node: left.node.to_string(), clients: left.clients as u64 })
+            .collect(),
+        dry_run,
+        users: kicked.users.iter().map(ToString::to_string).collect(),
+        until: kicked.until,
+    };
+    Ok(if answer.complete { KickAnswer::Done(Json(answer)) } else { KickAnswer::Pending(Json(answer)) })
+}
+
+pub(crate) fn refused(refused: KickRefused) -> Problem {
+    match refused {
+        KickRefused::Nobody(what) => Problem::not_found(what),
+        KickRefused::Oneself => Problem::new(
+            StatusCode::CONFLICT,
+            "confirm_self",
+            "This would end your own session; say confirmSelf if that is meant.",
+        ),
+        KickRefused::Administrator => {
+            Problem::new(StatusCode::FORBIDDEN, "forbidden", "Only an administrator may kick an administrator.")
+        }
+        KickRefused::Store(error) => error.into(),
+        KickRefused::Presence(error) => unavailable(error),
+    }
+}
+
+fn sentence(field: &str, text: Option<String>) -> Result<String, Problem> {
+    let text = text.unwrap_or_default();
+    if text.chars().count() > MAX_REASON_CHARS {
+        return Err(Problem::invalid(field, format!("has at most {MAX_REASON_CHARS} characters")));
+    }
+    Ok(text.trim().to_owned())
+}
+
+/// An id in a path: one that is none cannot exist.
+pub(crate) fn uuid(text: &str, what: &str) -> Result<Uuid, Problem> {
+    Uuid::parse_str(text).map_err(|_| Problem::not_found(what))
+}
+
+pub(crate) fn uuids(field: &str, texts: Option<Vec<String>>) -> Result<Vec<Uuid>, Problem> {
+    let parse =
+        |text: &String| Uuid::parse_str(text).map_err(|_| Problem::invalid(field, "holds something that is no id"));
+    bounded(field, texts)?.iter().map(parse).collect()
+}
+
+pub(crate) fn bounded(field: &str, texts: Option<Vec<String>>) -> Result<Vec<String>, Problem> {
+    let texts = texts.unwrap_or_default();
+    if texts.len() > MAX_NAMED {
+        return Err(Problem::invalid(field, format!("has at most {MAX_NAMED} entries")));
+    }
+    Ok(texts)
+}

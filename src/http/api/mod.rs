@@ -1,0 +1,71 @@
+//! REST under `/api/v1`: one file per resource with its paths, requests, responses and documentation.
+
+mod audit;
+mod auth;
+mod jobs;
+mod kick;
+mod online;
+mod push;
+mod server;
+mod sessions;
+mod users;
+
+use poem_openapi::OpenApiService;
+
+pub(super) use push::{check_event, publish};
+
+/// Why a kick was refused, in a sentence.
+pub(super) fn refusal_detail(refused: crate::services::KickRefused) -> String {
+    kick::refused(refused).detail().to_owned()
+}
+
+/// Every API there is.
+pub(super) type Apis = (
+    auth::AuthApi,
+    sessions::SessionsApi,
+    online::OnlineApi,
+    kick::KickApi,
+    push::PushApi,
+    users::UsersApi,
+    jobs::JobsApi,
+    audit::AuditApi,
+    server::ServerApi,
+);
+
+/// The service, for requests and for its document.
+pub(super) fn service() -> OpenApiService<Apis, ()> {
+    let apis = (
+        auth::AuthApi,
+        sessions::SessionsApi,
+        online::OnlineApi,
+        kick::KickApi,
+        push::PushApi,
+        users::UsersApi,
+        jobs::JobsApi,
+        audit::AuditApi,
+        server::ServerApi,
+    );
+    OpenApiService::new(apis, "Rollcall", env!("CARGO_PKG_VERSION"))
+        .server("/api/v1")
+        .description("Who is online, how the server is doing, and a way to tell them.")
+}
+
+#[derive(poem_openapi::Tags)]
+pub(super) enum Tag {
+    /// Logins, tokens, tickets.
+    Auth,
+    /// Logins as rows: list and end them.
+    Sessions,
+    /// Who is online, and the door.
+    Online,
+    /// Telling them.
+    Push,
+    /// Accounts.
+    Users,
+    /// Scheduled jobs.
+    Jobs,
+    /// Who did what.
+    Audit,
+    /// The server itself.
+    Server,
+}

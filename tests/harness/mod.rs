@@ -1,0 +1,132 @@
+//! A whole server per test: a free port, a database of its own, a clock that can be moved. A caller is a value (`TestUser`),
+//! a client is one we did not write (`TestSocket`), and `shutdown` proves that nothing was left behind.
+
+mod socket;
+mod user;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rollcall::app::App;
+use rollcall::auth::Cost;
+use rollcall::clock::ManualClock;
+use rollcall::config::{Config, Secret};
+use rollcall::services::Services;
+use rollcall::store::{Actor, NewUser};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use socket::{Ended, TestSocket};
+pub(crate) use user::{Answer, TestUser};
+
+/// The password of every test user.
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// A running server.
+pub(crate) struct TestApp {
+    pub(crate) address: SocketAddr,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) services: Services,
+    pub(crate) http: reqwest::Client,
+    stop: CancellationToken,
+    sockets: tokio_util::task::TaskTracker,
+    tasks: tokio_util::task::TaskTracker,
+    serving: Option<JoinHandle<std::io::Result<()>>>,
+    /// Keys and the database file; gone with the test.
+    pub(crate) folder: TempDir,
+}
+
+impl TestApp {
+    /// With the defaults, a database in memory and no waiting at the end.
+    pub(crate) async fn start() -> TestApp {
+        TestApp::with(|_| {}).await
+    }
+
+    /// With settings of the test's own.
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> TestApp {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::defaults();
+        config.database.url = Secret::new("sqlite::memory:");
+        config.data.dir = folder.path().to_owned();
+        config.server.drain = Duration::from_millis(10);
+        config.server.node = "n1".to_owned();
+        config.online.diff_interval = Duration::from_millis(20);
+        config.auth.logins_per_address = 0;
+        change(&mut config);
+        let (clock, stop) = (Arc::new(ManualClock::new()), CancellationToken::new());
+        let app = App::build(config, clock.clone(), Cost::MINIMAL, stop.clone()).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (services, sockets, tasks) = (app.services().clone(), app.sockets().clone(), app.tasks().clone());
+        let serving = Some(tokio::task::spawn(app.serve(listener)));
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        TestApp { address, clock, services, http, stop, sockets, tasks, serving, folder }
+    }
+
+    /// A new account with a role, logged in.
+    pub(crate) async fn user(&self, username: &str, role: &str) -> TestUser {
+        self.account(username, role).await;
+        self.login(username).await
+    }
+
+    /// A new account with a role; its key.
+    pub(crate) async fn account(&self, username: &str, role: &str) -> String {
+        let hash = self.services.passwords().hash(PASSWORD).await.unwrap();
+        let new = NewUser {
+            username: username.to_owned(),
+            password_hash: Some(Secret::new(hash)),
+            roles: vec![role.to_owned()],
+            ..NewUser::default()
+        };
+        let now = self.services.clock().now();
+        self.services.store().create_user(new, &Actor::system(), now).await.unwrap().key.to_string()
+    }
+
+    /// Logs in as a user would; panics where that fails.
+    pub(crate) async fn login(&self, username: &str) -> TestUser {
+        TestUser::login(self, username).await
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// A REST call by nobody.
+    pub(crate) async fn anonymous(&self, method: &str, path: &str, body: Value) -> Answer {
+        user::call(&self.http, None, method, &self.url(path), &body).await
+    }
+
+    /// What a login with this password is answered.
+    pub(crate) async fn try_login(&self, username: &str, password: &str) -> Answer {
+        self.anonymous("POST", "/api/v1/auth/login", json!({"username": username, "password": password})).await
+    }
+
+    /// Asks to stop without waiting.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Stops, and proves that nothing was left behind.
+    pub(crate) async fn shutdown(mut self) {
+        self.stop.cancel();
+        let serving = self.serving.take().expect("a server stops once");
+        let ended = tokio::time::timeout(Duration::from_secs(20), serving).await;
+        ended.expect("the server stops in time").unwrap().unwrap();
+        assert_eq!(self.services.manager().len(), 0, "clients were left behind");
+        assert!(self.sockets.is_empty(), "socket tasks were left behind");
+        assert!(self.tasks.is_empty(), "background tasks were left behind");
+    }
+}
+
+/// Waits until a condition holds, for at most ten seconds.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while !holds().await {
+        assert!(std::time::Instant::now() < deadline, "still not true: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
