@@ -69,6 +69,12 @@ impl Problem {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
+    /// With a word of its own.
+    pub(crate) fn code(mut self, code: &'static str) -> Problem {
+        self.code = code;
+        self
+    }
+
     /// With `Retry-After` in seconds.
     pub(crate) fn retry_after(mut self, seconds: u64) -> Problem {
         self.retry_after = Some(seconds.max(1));

@@ -26,13 +26,11 @@ pub use docs::openapi_document;
 pub(crate) use error::Problem;
 pub(crate) use serve::serve;
 pub(crate) use socket::SocketDoor;
+pub(crate) use spa::build_id;
 
 use crate::jobs::Board;
 use crate::services::Services;
 use security::RequestId;
-
-/// What the page compares itself with, to say that a newer one is there: written by the build of the page.
-pub(crate) const BUILD: &str = spa::BUILD;
 
 /// Everything that is answered.
 pub(crate) fn endpoint(

@@ -330,7 +330,7 @@ fn greeting(services: &Services, client: &crate::realtime::Client) -> Message {
         user_id: client.user.as_str(),
         username: &client.rights().username,
         node: services.node(),
-        build: super::BUILD,
+        build: super::build_id(),
         ping_interval_seconds: socket.ping_interval.as_secs(),
         idle_timeout_seconds: socket.idle_timeout.as_secs(),
         expires_at: client.expires_at().to_rfc3339_opts(SecondsFormat::Secs, true),

@@ -1,17 +1,23 @@
 //! The admin page, embedded in the binary: hashed assets for ever, everything else asked for again, and `index.html` for
 //! every path that is a page of the SPA.
 
+use std::sync::LazyLock;
+
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{Request, Response, handler};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use super::error::Problem;
 
-/// Identifies this build of server and page; the page compares it with its own.
-pub(super) const BUILD: &str = match option_env!("ROLLCALL_BUILD") {
-    Some(build) => build,
-    None => "dev",
-};
+/// Identifies the page inside this binary, as its build wrote it. An open page compares it with its own, and offers to
+/// load anew when they differ.
+pub(crate) fn build_id() -> &'static str {
+    static BUILD: LazyLock<String> = LazyLock::new(|| {
+        let written = Page::get("build.txt").map(|file| String::from_utf8_lossy(&file.data).trim().to_owned());
+        written.unwrap_or_else(|| "dev".to_owned())
+    });
+    &BUILD
+}
 
 /// Replaced in `index.html` by a fresh value for each answer: styles that the page's library adds carry it.
 const NONCE: &str = "__CSP_NONCE__";

@@ -5,10 +5,11 @@ use poem::Request;
 use poem::http::StatusCode;
 use poem::web::Data;
 use poem::web::cookie::{Cookie, CookieJar, SameSite};
+use poem_openapi::param::Header;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 
-use super::Tag;
+use super::{Done, Tag};
 use crate::auth::{MAX_PASSWORD, MIN_PASSWORD, PasswordError, check_rule};
 use crate::config::Secret;
 use crate::http::Problem;
@@ -108,10 +109,13 @@ impl AuthApi {
         request: &Request,
         Data(services): Data<&Services>,
         cookies: &CookieJar,
+        /// Always `1`.
+        #[oai(name = "X-Rollcall")]
+        x_rollcall: Header<Option<String>>,
     ) -> poem::Result<Json<LoginAnswer>> {
         page_only(request, services)?;
         // A form of another site can carry the cookie, but not a header of its own.
-        if request.header("x-rollcall") != Some("1") {
+        if x_rollcall.0.as_deref() != Some("1") {
             let detail = "This needs the header X-Rollcall: 1.";
             return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail).into());
         }
@@ -142,11 +146,11 @@ impl AuthApi {
         request: &Request,
         Data(services): Data<&Services>,
         cookies: &CookieJar,
-    ) -> poem::Result<()> {
+    ) -> poem::Result<Done> {
         let by = origin(request, services).actor(&caller.0);
         services.log_out(&caller.0.user, caller.0.session, "", &by).await.map_err(Problem::from)?;
         forget(request, services, cookies);
-        Ok(())
+        Ok(Done::Done)
     }
 
     /// A ticket for one handshake
@@ -181,7 +185,7 @@ impl AuthApi {
         request: &Request,
         Data(services): Data<&Services>,
         body: Json<PasswordRequest>,
-    ) -> poem::Result<()> {
+    ) -> poem::Result<Done> {
         let identity = &caller.0;
         check_password("newPassword", &body.new_password)?;
         let account = services.store().user(&identity.user).await.map_err(Problem::from)?;
@@ -193,14 +197,14 @@ impl AuthApi {
         let hash = account.password_hash.as_ref().map(Secret::expose);
         if !services.passwords().verify(hash, &body.current_password).await.map_err(hash_problem)? {
             services.failures().fail(&name);
-            return Err(Problem::invalid("currentPassword", "is not your password").into());
+            return Err(Problem::invalid("currentPassword", "is not your password").code("bad_credentials").into());
         }
         let hash = Secret::new(services.passwords().hash(&body.new_password).await.map_err(hash_problem)?);
         let by = origin(request, services).actor(identity);
         let now = services.clock().now();
         let ended = services.store().set_password_hash(&identity.user, &hash, Some(identity.session), &by, now).await;
         services.announce(&ended.map_err(Problem::from)?).await;
-        Ok(())
+        Ok(Done::Done)
     }
 }
 

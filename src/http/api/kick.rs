@@ -11,8 +11,8 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use uuid::Uuid;
 
-use super::Tag;
 use super::online::{FilterFields, unavailable};
+use super::{Done, Tag};
 use crate::auth::{Permission, UserKey};
 use crate::http::Problem;
 use crate::http::security::{MayKick, origin};
@@ -24,12 +24,13 @@ const MAX_NAMED: usize = 10_000;
 /// Longest lockout in seconds: a year. What shall last longer is a disabled account.
 const MAX_LOCKOUT: u64 = 365 * 24 * 3600;
 
+/// `DELETE /online/users/{id}` stands beside its GET in `online.rs`: one path belongs to one API.
 pub(crate) struct KickApi;
 
 /// How somebody is shown the door.
 #[derive(Object)]
 #[oai(rename_all = "camelCase", rename = "KickOptions")]
-struct Options {
+pub(super) struct Options {
     /// Why, for the audit log and, without `message`, for the user; at most 200 characters.
     reason: Option<String>,
     /// What the user reads, where it differs from the reason; at most 200 characters.
@@ -82,7 +83,7 @@ struct Kicked {
 }
 
 #[derive(ApiResponse)]
-enum KickAnswer {
+pub(super) enum KickAnswer {
     /// Everybody is out; or, for a dry run, would be.
     #[oai(status = 200)]
     Done(Json<Kicked>),
@@ -135,21 +136,6 @@ impl KickApi {
         options: Json<Options>,
     ) -> poem::Result<KickAnswer> {
         let whom = Whom { sessions: vec![uuid(&id, "session")?], ..Whom::default() };
-        kick(services, request, &caller, whom, options.0, dry_run.0).await
-    }
-
-    /// End all of a user
-    #[oai(path = "/online/users/:id", method = "delete")]
-    async fn user(
-        &self,
-        caller: MayKick,
-        request: &Request,
-        Data(services): Data<&Services>,
-        id: Path<String>,
-        #[oai(name = "dryRun")] dry_run: Query<Option<bool>>,
-        options: Json<Options>,
-    ) -> poem::Result<KickAnswer> {
-        let whom = Whom { users: vec![UserKey::from_wire(&id)], ..Whom::default() };
         kick(services, request, &caller, whom, options.0, dry_run.0).await
     }
 
@@ -215,17 +201,17 @@ impl KickApi {
         request: &Request,
         Data(services): Data<&Services>,
         id: Path<String>,
-    ) -> poem::Result<()> {
+    ) -> poem::Result<Done> {
         let by = origin(request, services).actor(&caller.0);
         let lifted = services.store().lift_lockout(&UserKey::from_wire(&id), &by, "", services.clock().now()).await;
         match lifted.map_err(Problem::from)? {
-            Some(_) => Ok(()),
+            Some(_) => Ok(Done::Done),
             None => Err(Problem::not_found("lockout").into()),
         }
     }
 }
 
-async fn kick(
+pub(super) async fn kick(
     services: &Services,
     request: &Request,
     caller: &MayKick,

@@ -50,6 +50,14 @@ pub(super) fn service() -> OpenApiService<Apis, ()> {
         .description("Who is online, how the server is doing, and a way to tell them.")
 }
 
+/// An act that has nothing to say.
+#[derive(poem_openapi::ApiResponse)]
+pub(super) enum Done {
+    /// It is done.
+    #[oai(status = 204)]
+    Done,
+}
+
 #[derive(poem_openapi::Tags)]
 pub(super) enum Tag {
     /// Logins, tokens, tickets.

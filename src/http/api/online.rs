@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
+use poem::Request;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 
-use super::Tag;
+use super::{Tag, kick};
 use crate::auth::{Permission, UserKey};
 use crate::http::Problem;
 use crate::http::page::{Paging, filter};
-use crate::http::security::MayReadOnline;
+use crate::http::security::{MayKick, MayReadOnline};
 use crate::realtime::{self, Cause, Column, OnlineFilter, OnlineQuery, Page, PresenceError, StreamState, Why};
-use crate::services::Services;
+use crate::services::{Services, Whom};
 
 /// Users of a lookup, at most.
 const MAX_LOOKUP: usize = 500;
@@ -455,6 +456,21 @@ impl OnlineApi {
             as_of: state.as_of,
             complete: state.complete,
         }))
+    }
+
+    /// End all of a user
+    #[oai(path = "/online/users/:id", method = "delete")]
+    async fn end_user(
+        &self,
+        caller: MayKick,
+        request: &Request,
+        Data(services): Data<&Services>,
+        id: Path<String>,
+        #[oai(name = "dryRun")] dry_run: Query<Option<bool>>,
+        options: Json<kick::Options>,
+    ) -> poem::Result<kick::KickAnswer> {
+        let whom = Whom { users: vec![UserKey::from_wire(&id)], ..Whom::default() };
+        kick::kick(services, request, &caller, whom, options.0, dry_run.0).await
     }
 
     /// Why a user is online

@@ -68,7 +68,7 @@ impl ServerApi {
         Json(ServerFacts {
             node: services.node().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            build: crate::http::BUILD.to_owned(),
+            build: crate::http::build_id().to_owned(),
             now: services.clock().now(),
             clients: services.manager().len() as u64,
             log_rows_lost: services.writer().lost(),

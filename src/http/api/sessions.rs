@@ -10,9 +10,9 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
-use super::Tag;
 use super::kick::uuid;
 use super::online::unavailable;
+use super::{Done, Tag};
 use crate::auth::{Identity, Permission, UserKey, masked};
 use crate::http::Problem;
 use crate::http::page::{List, Paging, filter};
@@ -90,7 +90,7 @@ impl SessionsApi {
         Data(services): Data<&Services>,
         id: Path<String>,
         body: Json<EndRequest>,
-    ) -> poem::Result<()> {
+    ) -> poem::Result<Done> {
         let id = uuid(&id, "session")?;
         let row = services.store().session(id).await.map_err(Problem::from)?;
         let row = row.filter(|row| row.revoked_at.is_none()).ok_or_else(|| Problem::not_found("session"))?;
@@ -110,7 +110,7 @@ impl SessionsApi {
         }
         let by = origin(request, services).actor(&caller.0);
         services.log_out(&row.user, id, &reason, &by).await.map_err(Problem::from)?;
-        Ok(())
+        Ok(Done::Done)
     }
 }
 

@@ -7,8 +7,8 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
-use super::Tag;
 use super::auth::{MAX_USERNAME, check_password, hash_problem};
+use super::{Done, Tag};
 use crate::auth::{Identity, Permission, UserKey};
 use crate::config::Secret;
 use crate::http::Problem;
@@ -152,12 +152,12 @@ impl UsersApi {
         request: &Request,
         Data(services): Data<&Services>,
         id: Path<String>,
-    ) -> poem::Result<()> {
+    ) -> poem::Result<Done> {
         let user = existing(services, &UserKey::from_wire(&id)).await?;
         let by = origin(request, services).actor(&caller.0);
         services.store().unlock_user(&user.key, &by, services.clock().now()).await.map_err(Problem::from)?;
         services.failures().unlock(&crate::store::username_key(&user.username));
-        Ok(())
+        Ok(Done::Done)
     }
 }
 
