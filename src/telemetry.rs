@@ -10,7 +10,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 use crate::config::{Log, LogFormat};
 
 /// Libraries whose `info` is news for their own authors. `log.level` may name them and wins.
-const QUIET: &[&str] = &["tokio_cron_scheduler=warn"];
+const QUIET: &[&str] = &["tokio_cron_scheduler=warn", "sea_orm_migration=warn"];
 
 /// Starts logging as configured, once per process. `Err` is a sentence that names `log.level`.
 pub fn start(log: &Log) -> Result<(), String> {
@@ -23,6 +23,11 @@ pub fn start(log: &Log) -> Result<(), String> {
         LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(stderr)).try_init(),
     };
     started.map_err(|error| format!("The log cannot be started: {error}."))
+}
+
+/// Whether [`start`] would take the settings.
+pub fn check(log: &Log) -> Result<(), String> {
+    filter(&log.level).map(drop)
 }
 
 fn filter(level: &str) -> Result<EnvFilter, String> {

@@ -31,7 +31,7 @@ pub(super) async fn deadline(app: &App) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::TimedOut, "stopping took longer than server.stop_timeout"))
 }
 
-/// After the stop: tells every socket, closes them one after the other, and returns when `server.drain` is over.
+/// After the stop: tells every socket and closes them one after the other, the last one within `server.drain`.
 pub(super) async fn send_away(app: &App) {
     app.stop.cancelled().await;
     app.services.draining().cancel();
@@ -93,4 +93,100 @@ fn retry_after(app: &App) -> u64 {
     let socket = &app.services.config().socket;
     let (min, max) = (socket.reconnect_min.as_millis() as u64, socket.reconnect_max.as_millis() as u64);
     min + u64::from(rand::random::<u32>()) % max.saturating_sub(min).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use bytes::Bytes;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_util::task::TaskTracker;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::app::testing;
+    use crate::auth::{Permissions, Rights, UserKey};
+    use crate::realtime::{ConnectionLimits, NewClient, run};
+    use crate::services::Services;
+
+    fn somebody(services: &Services) -> NewClient {
+        let rights = Rights { username: "bob".into(), roles: [].into(), permissions: Permissions::default() };
+        let now = services.clock().now();
+        NewClient {
+            user: UserKey::new("", "7"),
+            session: Uuid::now_v7(),
+            app: "".into(),
+            rights: Arc::new(rights),
+            scopes: Permissions::all(),
+            avatar: "".into(),
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            agent: Arc::default(),
+            logged_in_at: now,
+            expires_at: now + chrono::TimeDelta::days(1),
+        }
+    }
+
+    /// A socket beyond its handshake; the peer's end.
+    async fn connected(app: &App) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = Arc::new(listener.accept().await.unwrap().0);
+        let services = app.services.clone();
+        let registration = services.manager().register(somebody(&services), stream.clone()).unwrap();
+        let registry = app.registry.clone();
+        app.sockets.spawn(async move {
+            let limits = ConnectionLimits { max_frame: 1024, frames_per_second: 10, frame_burst: 10 };
+            run(registration, stream, Bytes::new(), &*registry, services.clock(), limits).await;
+        });
+        peer
+    }
+
+    async fn hear(peer: &mut TcpStream) -> Vec<u8> {
+        let mut heard = Vec::new();
+        peer.read_to_end(&mut heard).await.unwrap();
+        heard
+    }
+
+    struct Left {
+        services: Services,
+        tasks: TaskTracker,
+        sockets: TaskTracker,
+    }
+
+    fn serve(app: App, listener: TcpListener) -> (Left, impl Future<Output = io::Result<()>>) {
+        app.stop.cancel();
+        let left = Left { services: app.services.clone(), tasks: app.tasks.clone(), sockets: app.sockets.clone() };
+        (left, app.serve(listener))
+    }
+
+    #[tokio::test]
+    async fn everyone_is_told_and_sent_away_and_nothing_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = testing::app_in(folder.path()).await;
+        let (mut first, mut second) = (connected(&app).await, connected(&app).await);
+        let (left, serving) = serve(app, App::listen("127.0.0.1:0").await.unwrap());
+        let (served, first, second) = tokio::join!(serving, hear(&mut first), hear(&mut second));
+        served.unwrap();
+        for heard in [first, second] {
+            let at = |part: &[u8]| heard.windows(part.len()).position(|window| window == part);
+            let (told, closed) =
+                (at(b"server/draining").unwrap(), at(br#"{"reason":"restart","retryAfterMs":"#).unwrap());
+            assert!(told < closed);
+            assert_eq!(heard[closed - 2..closed], 4000u16.to_be_bytes());
+        }
+        assert!(left.services.draining().is_cancelled() && left.services.manager().is_empty());
+        assert!(left.tasks.is_empty() && left.sockets.is_empty());
+        assert!(left.services.store().ping().await.is_err(), "the database is closed");
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_when_its_time_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = testing::app_in_with(folder.path(), |config| config.server.stop_timeout = STEP).await;
+        app.tasks.spawn(std::future::pending::<()>());
+        let (_left, serving) = serve(app, App::listen("127.0.0.1:0").await.unwrap());
+        assert_eq!(serving.await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
 }

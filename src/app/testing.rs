@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -13,9 +14,16 @@ use crate::services::Services;
 
 /// Keys and files in `folder`.
 pub(crate) async fn app_in(folder: &Path) -> App {
+    app_in_with(folder, |_| ()).await
+}
+
+/// The same with other settings; the goodbye is short.
+pub(crate) async fn app_in_with(folder: &Path, change: impl FnOnce(&mut Config)) -> App {
     let mut config = Config::defaults();
     config.database.url = Secret::new("sqlite::memory:");
     config.data.dir = folder.to_owned();
+    config.server.drain = Duration::from_millis(100);
+    change(&mut config);
     App::build(config, Arc::new(SystemClock::new()), Cost::MINIMAL, CancellationToken::new()).await.unwrap()
 }
 

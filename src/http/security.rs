@@ -22,7 +22,7 @@ macro_rules! callers {
         $(#[doc = $doc])*
         #[derive(SecurityScheme)]
         #[oai(rename = "bearer", ty = "bearer", bearer_format = "JWT", checker = "Self::check")]
-        pub(crate) struct $name(pub(crate) Identity);
+        pub(crate) struct $name(pub(super) Identity);
 
         impl $name {
             async fn check(request: &Request, bearer: Bearer) -> poem::Result<Identity> {

@@ -148,14 +148,19 @@ async fn put_up(
         }
         ready(()).boxed()
     };
-    let job = &runner.job;
-    let cron_job = CronJob::new_async(&job.cron, knock).map_err(|_| {
-        let Job { setting, cron, .. } = job;
-        format!("{setting}: {cron:?} is no cron expression; write six fields, seconds first, as \"*/30 * * * * *\".")
-    })?;
+    let cron_job = CronJob::new_async(&runner.job.cron, knock).map_err(|_| unusable(&runner.job))?;
+    let name = runner.job.name;
     let cron_id =
-        scheduler.add(cron_job).await.map_err(|error| format!("The job {} cannot be planned: {error}.", job.name))?;
+        scheduler.add(cron_job).await.map_err(|error| format!("The job {name} cannot be planned: {error}."))?;
     Ok(Post { runner, cron_id })
+}
+
+pub(super) fn check(job: &Job) -> Result<(), String> {
+    CronJob::new(&job.cron, |_, _| {}).map(drop).map_err(|_| unusable(job))
+}
+
+fn unusable(Job { setting, cron, .. }: &Job) -> String {
+    format!("{setting}: {cron:?} is no cron expression; write six fields, seconds first, as \"*/30 * * * * *\".")
 }
 
 impl Runner {

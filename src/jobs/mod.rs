@@ -70,3 +70,8 @@ pub fn timetable(config: &Config) -> Vec<Job> {
         },
     ]
 }
+
+/// Whether every cron expression works; `Err` is a sentence that names the setting.
+pub fn check(config: &Config) -> Result<(), String> {
+    timetable(config).iter().try_for_each(board::check)
+}

@@ -66,7 +66,7 @@ struct Pending {
 /// What became of a kick.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
-struct Kicked {
+pub(super) struct Kicked {
     /// Of `GET /online/kicks/{id}`; null for a dry run.
     id: Option<String>,
     /// Clients it is about.

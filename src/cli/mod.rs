@@ -1,0 +1,125 @@
+//! The command line: `serve` and what is done beside a running server. Commands that change something write rows; a running
+//! server follows them within `auth.follow_interval`. Answers go to the standard output, everything else to the other
+//! stream; a failure is one sentence and exit code 1 (2 when the command itself is misspelled).
+
+mod documents;
+mod failure;
+mod migrate;
+mod password;
+mod serve;
+mod token;
+mod user;
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::runtime;
+
+use crate::config::{self, Config, Loaded};
+use crate::store::{Direction, Store};
+use failure::{Done, Failure};
+
+/// Who is online, how the server is doing, and a way to tell them.
+#[derive(Parser)]
+#[command(name = "rollcall", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    /// Settings that differ from the defaults (TOML); `rollcall config print` shows every key
+    #[arg(long, value_name = "FILE", env = "ROLLCALL_CONFIG", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rollcall serve
+      Start, with everything by default
+  ROLLCALL__SERVER__LISTEN=0.0.0.0:80 rollcall serve
+      Any setting can come from the environment
+  rollcall user add alice --role operator
+      Create an account; its password is shown once
+  rollcall token issue --name nightly --scope push:send --expires 30d
+      A token for a script
+  rollcall config print > rollcall.toml
+      Every setting with its default, unit and reason";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the server
+    #[command(after_help = serve::HELP)]
+    Serve,
+    /// Bring the database's tables up to date, or take that back
+    Migrate {
+        #[command(subcommand)]
+        what: Option<migrate::What>,
+    },
+    /// Manage accounts
+    #[command(subcommand)]
+    User(user::What),
+    /// Issue tokens for scripts and other systems
+    #[command(subcommand)]
+    Token(token::What),
+    /// Print the OpenAPI document of the REST interface
+    Openapi,
+    /// Print the AsyncAPI document of the socket
+    Asyncapi,
+    /// Check or print the settings
+    #[command(subcommand)]
+    Config(documents::What),
+}
+
+/// Does what the command line says.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let mut builder = match cli.command {
+        Command::Serve => runtime::Builder::new_multi_thread(),
+        _ => runtime::Builder::new_current_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::from(error).told(),
+    };
+    let done = runtime.block_on(cli.command.carry_out(cli.config));
+    // Whatever did not end in time is not waited for again.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.told(),
+    }
+}
+
+impl Command {
+    async fn carry_out(self, file: Option<PathBuf>) -> Done {
+        match self {
+            Command::Serve => serve::run(load(file)?.config).await,
+            Command::Migrate { what } => migrate::run(&load(file)?.config, what.unwrap_or(migrate::What::Up)).await,
+            Command::User(what) => user::run(&load(file)?.config, what).await,
+            Command::Token(what) => token::run(&load(file)?.config, what).await,
+            Command::Openapi => documents::openapi(),
+            Command::Asyncapi => documents::asyncapi().await,
+            Command::Config(what) => documents::config(file, &what),
+        }
+    }
+}
+
+fn load(file: Option<PathBuf>) -> Result<Loaded, Failure> {
+    // A variable that is no text cannot be a setting of ours; `std::env::vars` would panic on it.
+    let texts =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Ok(config::load(file.as_deref(), texts)?)
+}
+
+/// The database, up to date.
+async fn open(config: &Config) -> Result<Store, Failure> {
+    let store = Store::open(&config.database).await?;
+    store.migrate(Direction::Up).await?;
+    Ok(store)
+}
+
+/// One line of answer. A reader that has gone away (`| head`) is no failure.
+fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

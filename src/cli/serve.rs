@@ -1,0 +1,100 @@
+//! `rollcall serve`.
+
+use std::io::{self, IsTerminal};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Done, Failure, say};
+use crate::app::{ADMIN_NAME, App, FirstAdministrator};
+use crate::auth::Cost;
+use crate::clock::SystemClock;
+use crate::config::{Config, Secret};
+use crate::{lifecycle, telemetry};
+
+pub(super) const HELP: &str = "\
+The first start creates the database, the signing keys and the account admin. Its password is ROLLCALL_ADMIN_PASSWORD (or
+what the file ROLLCALL_ADMIN_PASSWORD_FILE names holds), or else a random one: shown once on a terminal, without a terminal
+written to admin-password.txt in data.dir.
+
+SIGTERM or Ctrl-C says goodbye to everyone and stops; a second one stops at once.";
+
+pub(super) async fn run(config: Config) -> Done {
+    telemetry::start(&config.log).map_err(Failure::new)?;
+    let stop = CancellationToken::new();
+    let ended = lifecycle::until_signalled(serve(config, stop.clone()), &stop).await?;
+    ended.unwrap_or_else(|lifecycle::Insisted| Err(Failure::new("Stopped at once, because a second signal came.")))
+}
+
+async fn serve(config: Config, stop: CancellationToken) -> Done {
+    let given = admin_password()?;
+    // First of all, so that a second start on a busy port changes nothing.
+    let listener = App::listen(&config.server.listen).await?;
+    let address = listener.local_addr()?;
+    let app = App::build(config, Arc::new(SystemClock::new()), Cost::OWASP, stop).await?;
+    introduce(app.first_administrator(given, io::stdout().is_terminal()).await?);
+    say(format_args!("Rollcall is at http://{} — press Ctrl-C to stop", reachable(address)));
+    Ok(app.serve(listener).await?)
+}
+
+/// The password for the first administrator, from where a secret may come.
+fn admin_password() -> Result<Option<Secret>, Failure> {
+    const NAME: &str = "ROLLCALL_ADMIN_PASSWORD";
+    if let Ok(password) = std::env::var(NAME) {
+        return Ok(Some(Secret::new(password)).filter(|password| !password.is_empty()));
+    }
+    let Some(path) = std::env::var_os(format!("{NAME}_FILE")).filter(|path| !path.is_empty()) else { return Ok(None) };
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| Failure::new(format!("{NAME}_FILE: {} cannot be read: {error}.", path.display())))?;
+    Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']))))
+}
+
+fn introduce(first: FirstAdministrator) {
+    match first {
+        FirstAdministrator::Exists => {}
+        FirstAdministrator::WithGivenPassword => {
+            tracing::info!("the account {ADMIN_NAME} was created with the given password")
+        }
+        FirstAdministrator::InFile(path) => {
+            tracing::info!(file = %path.display(), "the account {ADMIN_NAME} was created; its password is in the file");
+        }
+        FirstAdministrator::Show(password) => say(frame(&[
+            "The first administrator was created. This is shown once:",
+            "",
+            &format!("  name      {ADMIN_NAME}"),
+            &format!("  password  {}", password.expose()),
+        ])),
+    }
+}
+
+fn frame(lines: &[&str]) -> String {
+    let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or_default();
+    let bar = "─".repeat(width + 2);
+    let rows: String = lines.iter().map(|line| format!("│ {line:width$} │\n")).collect();
+    format!("\n┌{bar}┐\n{rows}└{bar}┘\n")
+}
+
+/// An address a browser on this machine can open.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_shown_as_one_to_open() {
+        assert_eq!(reachable("0.0.0.0:80".parse().unwrap()).to_string(), "127.0.0.1:80");
+        assert_eq!(reachable("[::1]:80".parse().unwrap()).to_string(), "[::1]:80");
+    }
+
+    #[test]
+    fn the_frame_is_as_wide_as_its_longest_line() {
+        assert_eq!(frame(&["ab", "é"]), "\n┌────┐\n│ ab │\n│ é  │\n└────┘\n");
+    }
+}
