@@ -24,6 +24,12 @@ macro_rules! callers {
         #[oai(rename = "bearer", ty = "bearer", bearer_format = "JWT", checker = "Self::check")]
         pub(crate) struct $name(pub(super) Identity);
 
+        impl AsRef<Identity> for $name {
+            fn as_ref(&self) -> &Identity {
+                &self.0
+            }
+        }
+
         impl $name {
             async fn check(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
                 identify(request, &bearer.token, $permission).await

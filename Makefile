@@ -1,0 +1,81 @@
+# Two commands matter: `make run` and `make test`. `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+RUST_NEEDED := 1.94
+NODE_NEEDED := 20.19
+CARGO := cargo
+PAGE := frontend/dist/build.txt
+PACKAGES := frontend/node_modules/.package-lock.json
+PAGE_SOURCES := $(sort $(shell find frontend -name node_modules -prune -o -path frontend/dist -prune -o -type f -print))
+
+.PHONY: help
+help: ## List the targets
+	@echo "make run           build what is missing and start the server"
+	@echo "make test          everything that must pass, with the time of each stage"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -vE '^(run|test):' | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: needs $(PAGE) ## Build what is missing and start the server
+	@$(CARGO) build --locked
+	@exec target/debug/rollcall serve $(ARGS)
+
+.PHONY: dev
+dev: needs $(PACKAGES) ## The server, and Vite with reload on http://127.0.0.1:5173
+	@$(CARGO) build --locked
+	@trap 'kill $$(jobs -p) 2>/dev/null || true' EXIT; \
+	ROLLCALL__SERVER__ALLOWED_ORIGINS=http://127.0.0.1:5173,http://localhost:5173 target/debug/rollcall serve $(ARGS) & \
+	cd frontend && npm run dev
+
+.PHONY: test
+test: needs ## Everything that must pass, with the time of each stage
+	@tests/all.sh
+
+.PHONY: test-long
+test-long: test ## Also property tests with many more cases
+	@PROPTEST_CASES=5000 $(CARGO) test --locked --all
+
+.PHONY: lint
+lint: needs $(PACKAGES) ## Formatting and lints of both languages
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --locked --all --all-targets -- -D warnings
+	@cd frontend && npm run check
+
+.PHONY: format
+format: ## Format the Rust sources
+	@$(CARGO) fmt --all
+
+.PHONY: release
+release: needs $(PAGE) ## The optimized, self-contained binary: target/release/rollcall
+	@$(CARGO) build --locked --release
+	@ls -lh target/release/rollcall
+
+.PHONY: openapi
+openapi: needs $(PACKAGES) ## Renew the approved documents and the page's types
+	@$(CARGO) run --locked --quiet -- openapi > target/openapi.json && mv target/openapi.json tests/snapshots/openapi.json
+	@$(CARGO) run --locked --quiet -- asyncapi > target/asyncapi.json && mv target/asyncapi.json tests/snapshots/asyncapi.json
+	@cd frontend && npm run api
+
+.PHONY: page
+page: needs $(PAGE) ## Only the page, into frontend/dist
+
+.PHONY: clean
+clean: ## Remove what was built; data/ stays
+	@rm -rf target frontend/dist frontend/node_modules test-results
+
+.PHONY: needs
+needs:
+	@tests/needs.sh $(RUST_NEEDED) $(NODE_NEEDED)
+
+# npm writes this file last; it is older than the lock when packages are missing.
+$(PACKAGES): frontend/package-lock.json
+	@cd frontend && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+# The id of a build of the page is a hash of what it was built from.
+$(PAGE): $(PACKAGES) $(PAGE_SOURCES) tests/snapshots/openapi.json
+	@cd frontend && ROLLCALL_BUILD=$$(cat $(patsubst frontend/%,%,$(PAGE_SOURCES)) | sha256sum | cut -c1-12) npm run build
+	@touch $@
