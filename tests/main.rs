@@ -1,5 +1,7 @@
 //! What users notice, through the doors users have: REST, sockets, the command line. One binary, so that it links once.
 
+mod architecture;
 mod harness;
 mod openapi;
 mod sockets;
+mod tour;
