@@ -42,6 +42,7 @@ struct RowPart {
     rooms: Vec<Arc<str>>,
     heartbeat_time: i64,
     last_seen_at: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rtt_ms: Option<u32>,
     leaving: bool,
 }

@@ -107,6 +107,7 @@ pub struct OnlineClient {
     /// The node that holds the socket.
     pub node: Arc<str>,
     /// Last measured round trip.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<u32>,
     /// Frames received.
     pub frames_in: u64,

@@ -1,6 +1,7 @@
 //! A whole server per test: a free port, a database of its own, a clock that can be moved. A caller is a value (`TestUser`),
 //! a client is one we did not write (`TestSocket`), and `shutdown` proves that nothing was left behind.
 
+mod process;
 mod socket;
 mod user;
 
@@ -20,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use process::{Said, Served, rollcall};
 pub(crate) use socket::{Ended, TestSocket};
 pub(crate) use user::{Answer, TestUser};
 

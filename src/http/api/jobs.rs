@@ -25,7 +25,9 @@ struct Job {
     cron: String,
     description: String,
     running: bool,
+    #[oai(skip_serializing_if_is_none)]
     next_run_at: Option<DateTime<Utc>>,
+    #[oai(skip_serializing_if_is_none)]
     last_run: Option<Run>,
 }
 
@@ -40,6 +42,7 @@ struct Run {
     trigger: String,
     /// What it removed: clients, rows or keys.
     evicted: u64,
+    #[oai(skip_serializing_if_is_none)]
     error: Option<String>,
 }
 

@@ -67,7 +67,8 @@ struct Pending {
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(super) struct Kicked {
-    /// Of `GET /online/kicks/{id}`; null for a dry run.
+    /// Of `GET /online/kicks/{id}`; absent for a dry run.
+    #[oai(skip_serializing_if_is_none)]
     id: Option<String>,
     /// Clients it is about.
     matched: u64,
@@ -79,6 +80,7 @@ pub(super) struct Kicked {
     /// Users it is about.
     users: Vec<String>,
     /// The end of the lockout.
+    #[oai(skip_serializing_if_is_none)]
     until: Option<DateTime<Utc>>,
 }
 
@@ -104,6 +106,7 @@ struct KickRow {
     closed: u64,
     pending: Vec<Pending>,
     complete: bool,
+    #[oai(skip_serializing_if_is_none)]
     until: Option<DateTime<Utc>>,
 }
 

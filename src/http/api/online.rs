@@ -50,7 +50,8 @@ pub(crate) struct OnlineClient {
     /// `pc`, `smartphone`, `mobilephone`, `crawler`, `appliance` or empty.
     device: String,
     node: String,
-    /// Last measured round trip; null before the first.
+    /// Last measured round trip; absent before the first.
+    #[oai(skip_serializing_if_is_none)]
     rtt_ms: Option<u32>,
     frames_in: u64,
     frames_out: u64,
@@ -137,7 +138,9 @@ struct OnlineUserDetails {
     roles: Vec<String>,
     online: bool,
     leaving: bool,
+    #[oai(skip_serializing_if_is_none)]
     first_seen_at: Option<DateTime<Utc>>,
+    #[oai(skip_serializing_if_is_none)]
     last_seen_at: Option<DateTime<Utc>>,
     clients: Vec<OnlineClient>,
     rev: u64,
@@ -153,7 +156,9 @@ struct Evidence {
     id: String,
     connected_at: DateTime<Utc>,
     last_frame_at: DateTime<Utc>,
+    #[oai(skip_serializing_if_is_none)]
     last_pong_at: Option<DateTime<Utc>>,
+    #[oai(skip_serializing_if_is_none)]
     rtt_ms: Option<u32>,
     queue_messages: u64,
     queue_bytes: u64,
@@ -179,8 +184,10 @@ struct OnlineWhy {
     online: bool,
     leaving: bool,
     /// When the grace ends.
+    #[oai(skip_serializing_if_is_none)]
     leaving_until: Option<DateTime<Utc>>,
     clients: Vec<Evidence>,
+    #[oai(skip_serializing_if_is_none)]
     last_leave: Option<LastLeave>,
     /// The same in one sentence.
     sentence: String,
@@ -203,6 +210,7 @@ struct LookupEntry {
     online: bool,
     /// Sockets that can be reached now.
     clients: u64,
+    #[oai(skip_serializing_if_is_none)]
     last_seen_at: Option<DateTime<Utc>>,
 }
 

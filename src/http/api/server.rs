@@ -35,7 +35,8 @@ struct ServerFacts {
 #[oai(rename_all = "camelCase")]
 struct EventFacts {
     name: String,
-    /// What it needs; null for a login.
+    /// What it needs; absent for a login.
+    #[oai(skip_serializing_if_is_none)]
     permission: Option<String>,
     summary: String,
     calls: u64,

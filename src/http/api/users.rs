@@ -31,8 +31,10 @@ struct UserRow {
     roles: Vec<String>,
     disabled: bool,
     created_at: DateTime<Utc>,
+    #[oai(skip_serializing_if_is_none)]
     last_login_at: Option<DateTime<Utc>>,
     /// Until when a kick keeps the user out, or wrong passwords the name.
+    #[oai(skip_serializing_if_is_none)]
     locked_until: Option<DateTime<Utc>>,
 }
 

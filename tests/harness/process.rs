@@ -1,0 +1,72 @@
+//! The real binary as a child process: what only a process can show.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::PASSWORD;
+
+/// A running `rollcall serve`; killed when dropped.
+pub(crate) struct Served {
+    pub(crate) child: Child,
+    pub(crate) url: String,
+}
+
+/// What a command of the binary said.
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Served {
+    /// On a free port, with its data in `folder`, its log in `folder/log`.
+    pub(crate) async fn start(folder: &Path) -> Served {
+        let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+        let mut child = binary(folder)
+            .arg("serve")
+            .env("ROLLCALL__SERVER__LISTEN", "127.0.0.1:0")
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await.expect("it starts in time");
+        let line = line.unwrap().expect("the server prints its address");
+        let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+        Served { child, url }
+    }
+
+    /// Asks it to stop as a service manager does; its exit code.
+    pub(crate) async fn terminate(mut self) -> i32 {
+        let id = rustix::process::Pid::from_raw(self.child.id().unwrap() as i32).unwrap();
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await.expect("it stops in time");
+        status.unwrap().code().unwrap_or(-1)
+    }
+}
+
+/// Runs a command of the binary on the data in `folder`.
+pub(crate) async fn rollcall(folder: &Path, words: &[&str]) -> Said {
+    let run = binary(folder).args(words).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(Duration::from_secs(60), run).await.unwrap().unwrap();
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn binary(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
+    command
+        .env("ROLLCALL__DATA__DIR", folder)
+        .env("ROLLCALL__DATABASE__URL", format!("sqlite://{}/rollcall.db", folder.display()))
+        .env("ROLLCALL__AUTH__FOLLOW_INTERVAL", "50ms")
+        .env("ROLLCALL_ADMIN_PASSWORD", PASSWORD);
+    command
+}
