@@ -2,7 +2,9 @@
 
 mod architecture;
 mod cli;
+mod diffs;
 mod harness;
 mod openapi;
+mod presence;
 mod sockets;
 mod tour;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
@@ -118,7 +118,7 @@ impl Client {
             ip: new.ip,
             agent: new.agent,
             logged_in_at: new.logged_in_at,
-            connected_at: now,
+            connected_at: now.trunc_subsecs(3),
             rights: ArcSwap::new(narrowed(new.rights, new.scopes)),
             scopes: new.scopes,
             expires_at: AtomicI64::new(new.expires_at.timestamp()),

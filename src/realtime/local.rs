@@ -11,7 +11,7 @@ use super::client::Client;
 use super::manager::ClientManager;
 use super::presence::{
     Cause, Found, OnlineClient, OnlineCounts, OnlineFilter, OnlineQuery, OnlineUser, Page, Presence, PresenceError,
-    StreamState, Why, shown_ip,
+    StreamState, Why, rfc3339, shown_ip,
 };
 use super::query::{Instant, Matcher, evidence, row, sorted};
 use super::stream::{Changes, Encoded};
@@ -41,6 +41,7 @@ struct RowPart {
     roles: Arc<[Arc<str>]>,
     rooms: Vec<Arc<str>>,
     heartbeat_time: i64,
+    #[serde(serialize_with = "rfc3339")]
     last_seen_at: DateTime<Utc>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rtt_ms: Option<u32>,

@@ -99,8 +99,10 @@ pub struct OnlineClient {
     /// Rooms the client joined.
     pub rooms: Vec<Arc<str>>,
     /// When the socket opened.
+    #[serde(serialize_with = "rfc3339")]
     pub connected_at: DateTime<Utc>,
     /// When the last frame came.
+    #[serde(serialize_with = "rfc3339")]
     pub last_seen_at: DateTime<Utc>,
     /// Kind of device.
     pub device: String,
@@ -336,6 +338,11 @@ pub struct Found {
     pub clients: usize,
     /// The last sign of life.
     pub last_seen_at: Option<DateTime<Utc>>,
+}
+
+/// As REST writes times: a page may compare a row of a difference with one it read.
+pub(super) fn rfc3339<S: serde::Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&at.to_rfc3339())
 }
 
 /// The address as a viewer sees it.

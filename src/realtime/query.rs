@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::client::Client;
@@ -28,7 +28,7 @@ impl Instant {
 
     pub(super) fn wall(self, at: std::time::Duration) -> DateTime<Utc> {
         let delta = |from: std::time::Duration, to| TimeDelta::from_std(from.saturating_sub(to)).unwrap_or_default();
-        self.now - delta(self.monotonic, at) + delta(at, self.monotonic)
+        (self.now - delta(self.monotonic, at) + delta(at, self.monotonic)).trunc_subsecs(3)
     }
 }
 
