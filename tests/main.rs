@@ -3,6 +3,7 @@
 mod architecture;
 mod cli;
 mod diffs;
+mod frames;
 mod harness;
 mod openapi;
 mod presence;
