@@ -4,6 +4,7 @@ mod architecture;
 mod cli;
 mod diffs;
 mod frames;
+mod handshake;
 mod harness;
 mod openapi;
 mod presence;

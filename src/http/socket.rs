@@ -96,6 +96,10 @@ pub(crate) async fn open_socket(
 ) -> poem::Result<Response> {
     let key = websocket_key(request)?;
     if !page_allowed(request, services) {
+        if let Some(Credential::Ticket(ticket)) = credential(request, services) {
+            // A ticket that was shown to us is spent, whatever becomes of the handshake.
+            let _ = services.tickets().take(&ticket);
+        }
         let detail = "This origin may not open sockets here; add it to server.allowed_origins.";
         return Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail).into());
     }
