@@ -40,6 +40,9 @@ async function initialFiles() {
   return found
 }
 
+// The server tells open pages this id, so that they can offer to load anew after an update.
+await writeFile(join(dist, 'build.txt'), `${process.env.ROLLCALL_BUILD ?? 'dev'}\n`)
+
 const names = (await readdir(dist, { recursive: true })).filter((name) => !name.endsWith('.br'))
 const sizes = new Map()
 for (const name of names) {

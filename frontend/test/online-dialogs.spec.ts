@@ -94,13 +94,13 @@ describe('the kick dialog', () => {
 
 describe('why online', () => {
   const now = Date.parse('2024-05-14T07:12:13Z') / 1_000
-  const evidence = { id: 'c1', lastFrameAt: '2024-05-14T07:12:10Z', lastPongAt: '2024-05-14T07:12:01Z', rttMs: 14, queueBytes: 0, queueMessages: 0, connectedAt: '2024-05-14T07:00:00Z' }
-  const why = (part: object) => ({ userId: '7', online: true, leaving: false, clients: [evidence], sentence: '', node: 'a1', asOf: '', complete: true, ...part })
+  const evidence = { id: 'c1', lastFrameAt: '2024-05-14T07:12:10Z', lastPongAt: '2024-05-14T07:12:01Z', rttMs: 14, queueBytes: 0, queueMessages: 0, connectedAt: '2024-05-14T07:00:00Z', leaving: false }
+  const why = (part: object) => ({ userId: '7', online: true, leaving: false, clients: [evidence], sentence: '', rev: 1, node: 'a1', asOf: '', complete: true, ...part })
   const sentence = (part: object) => whySentence(why(part), i18n.global.t as never, 'en', now)
 
   it('is one sentence with the evidence', () => {
     expect(sentence({})).toBe('Online: 1 client, last frame 3s ago, last pong 12s ago, round trip 14 ms, nothing queued.')
-    expect(sentence({ clients: [evidence, { ...evidence, lastFrameAt: '2024-05-14T07:12:12Z', lastPongAt: undefined, rttMs: null, queueMessages: 2 }] })).toBe(
+    expect(sentence({ clients: [evidence, { ...evidence, lastFrameAt: '2024-05-14T07:12:12Z', lastPongAt: undefined, rttMs: undefined, queueMessages: 2 }] })).toBe(
       'Online: 2 clients, last frame 1s ago, 2 messages queued.')
   })
 

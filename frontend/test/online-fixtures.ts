@@ -5,7 +5,7 @@ export function client(part: Partial<ClientRow> & { id: string }): ClientRow {
     ip: '203.0.113.7', os: 'Windows 11', browser: 'Chrome 142', firstTime: 1_700_000_000, heartbeatTime: 1_700_000_100, app: '',
     userId: '7', username: 'alice', avatar: '', sessionId: 's1', roles: ['member'], rooms: [],
     connectedAt: '2024-05-14T07:12:13Z', lastSeenAt: '2024-05-14T07:13:53Z', device: 'pc', node: 'a1', rttMs: 12, framesIn: 1,
-    framesOut: 2, queueBytes: 0, ...part,
+    framesOut: 2, queueBytes: 0, leaving: false, ...part,
   }
 }
 

@@ -75,8 +75,6 @@ export default {
       separator: ', ',
       end: '.',
       lastLeave: 'Last left: {cause} ({at})',
-      by: 'by {by}',
-      reason: 'Reason: {reason}',
       title: 'Why online',
     },
     cause: {

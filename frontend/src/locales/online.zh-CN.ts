@@ -75,8 +75,6 @@ export default {
       separator: '，',
       end: '。',
       lastLeave: '上次离开：{cause}（{at}）',
-      by: '操作人 {by}',
-      reason: '原因：{reason}',
       title: '为何在线',
     },
     cause: {
