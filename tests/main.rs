@@ -3,6 +3,7 @@
 mod architecture;
 mod cli;
 mod diffs;
+mod failures;
 mod frames;
 mod handshake;
 mod harness;

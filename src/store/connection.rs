@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rollcall_migrations::{MigrationStatus, Migrator, MigratorTrait, set_table_prefix};
-use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::{self, Connection};
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
     TransactionOptions, TransactionTrait,
@@ -189,9 +190,25 @@ fn connect_options(config: &config::Database, memory: bool) -> ConnectOptions {
         .test_before_acquire(false)
         .sqlx_logging(false)
         .record_stmt_in_spans(false)
+        .map_sqlx_sqlite_pool_opts(move |pool| {
+            // A connection in memory cannot be replaced, and has no disk that could be full.
+            if memory { pool } else { pool.after_release(|connection, _| Box::pin(is_reusable(connection))) }
+        })
         .map_sqlx_sqlite_opts(move |file| {
             let file = file.foreign_keys(true).busy_timeout(timeout).synchronous(SqliteSynchronous::Normal);
             if memory { file } else { file.create_if_missing(true).journal_mode(SqliteJournalMode::Wal) }
         });
     options
+}
+
+/// Whether a connection that comes back to the pool is out of its transaction. SQLite ends one by itself when the disk is
+/// full; sqlx then counts it as open for ever, and every later write on that connection would fail or, worse, wait to be
+/// committed by nobody. Such a connection is closed.
+async fn is_reusable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if !connection.is_in_transaction() {
+        return Ok(true);
+    }
+    // The rollback of a dropped transaction is on its way to the connection's thread, and a ping comes after it.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }

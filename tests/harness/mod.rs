@@ -38,8 +38,10 @@ pub(crate) struct TestApp {
     sockets: tokio_util::task::TaskTracker,
     tasks: tokio_util::task::TaskTracker,
     serving: Option<JoinHandle<std::io::Result<()>>>,
-    /// Keys and the database file; gone with the test.
+    /// Keys; gone with the test.
     pub(crate) folder: TempDir,
+    /// What else shall live as long as the server.
+    kept: Vec<TempDir>,
 }
 
 impl TestApp {
@@ -66,7 +68,12 @@ impl TestApp {
         let (services, sockets, tasks) = (app.services().clone(), app.sockets().clone(), app.tasks().clone());
         let serving = Some(tokio::task::spawn(app.serve(listener)));
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        TestApp { address, clock, services, http, stop, sockets, tasks, serving, folder }
+        TestApp { address, clock, services, http, stop, sockets, tasks, serving, folder, kept: Vec::new() }
+    }
+
+    /// Keeps a folder as long as the server lives.
+    pub(crate) fn keep(&mut self, folder: TempDir) {
+        self.kept.push(folder);
     }
 
     /// A new account with a role, logged in.

@@ -25,15 +25,39 @@ pub(crate) struct Said {
 impl Served {
     /// On a free port, with its data in `folder`, its log in `folder/log`.
     pub(crate) async fn start(folder: &Path) -> Served {
+        Served::start_with(folder, &[]).await
+    }
+
+    /// The same with settings of the test's own, by the environment.
+    pub(crate) async fn start_with(folder: &Path, settings: &[(&str, &str)]) -> Served {
+        let mut command = binary(folder);
+        command.arg("serve").envs(settings.iter().copied());
+        Served::spawn(command, folder).await
+    }
+
+    /// The same with its data on a disk of 4 MiB, which is full while `folder/fill` exists (`folder/filled` says since
+    /// when). The disk is a tmpfs in a mount namespace of the server's own: nobody else sees it.
+    pub(crate) async fn start_on_a_small_disk(folder: &Path) -> Served {
+        const SCRIPT: &str = r#"
+            mkdir "$1/disk" && mount -t tmpfs -o size=4m tmpfs "$1/disk"
+            (
+                until [ -e "$1/fill" ]; do sleep 0.05; done
+                cat /dev/zero > "$1/disk/filler" || true
+                touch "$1/filled"
+                while [ -e "$1/fill" ]; do sleep 0.05; done
+                rm "$1/disk/filler"
+            ) > /dev/null 2>&1 &
+            exec "$2" serve"#;
+        let mut command = Command::new("unshare");
+        configure(&mut command, &folder.join("disk"));
+        command.args(["-rm", "sh", "-euc", SCRIPT, "sh"]).arg(folder).arg(env!("CARGO_BIN_EXE_rollcall"));
+        Served::spawn(command, folder).await
+    }
+
+    async fn spawn(mut command: Command, folder: &Path) -> Served {
         let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
-        let mut child = binary(folder)
-            .arg("serve")
-            .env("ROLLCALL__SERVER__LISTEN", "127.0.0.1:0")
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let command = command.env("ROLLCALL__SERVER__LISTEN", "127.0.0.1:0").stdout(Stdio::piped()).stderr(log);
+        let mut child = command.kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await.expect("it starts in time");
         let line = line.unwrap().expect("the server prints its address");
@@ -63,10 +87,14 @@ pub(crate) async fn rollcall(folder: &Path, words: &[&str]) -> Said {
 
 fn binary(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
+    configure(&mut command, folder);
+    command
+}
+
+fn configure(command: &mut Command, folder: &Path) {
     command
         .env("ROLLCALL__DATA__DIR", folder)
         .env("ROLLCALL__DATABASE__URL", format!("sqlite://{}/rollcall.db", folder.display()))
         .env("ROLLCALL__AUTH__FOLLOW_INTERVAL", "50ms")
         .env("ROLLCALL_ADMIN_PASSWORD", PASSWORD);
-    command
 }
