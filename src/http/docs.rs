@@ -71,7 +71,7 @@ pub(super) async fn page(request: &Request, Data(services): Data<&Services>) -> 
     let html = super::api::service().swagger_ui_html();
     let scripts: Vec<String> = inline_scripts(&html).map(|script| format!("'sha256-{}'", hash(script))).collect();
     let policy = format!(
-        "default-src 'none'; script-src {}; style-src 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; script-src {}; style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         scripts.join(" ")
     );
     Ok(Response::builder()
@@ -80,10 +80,14 @@ pub(super) async fn page(request: &Request, Data(services): Data<&Services>) -> 
         .body(html))
 }
 
-fn inline_scripts(html: &str) -> impl Iterator<Item = &str> {
-    html.split("<script").skip(1).filter_map(|rest| {
-        let body = &rest[rest.find('>')? + 1..];
-        Some(&body[..body.find("</script>")?])
+/// The scripts in the page, as a browser finds them: each ends at its first `</script>`, whatever its text holds before.
+fn inline_scripts(mut html: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let (_, rest) = html.split_once("<script")?;
+        let (_, body) = rest.split_once('>')?;
+        let (script, after) = body.split_once("</script>")?;
+        html = after;
+        Some(script)
     })
 }
 

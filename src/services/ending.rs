@@ -34,7 +34,12 @@ pub fn ended_words(kind: Option<Kind>, reason: &str, until: Option<DateTime<Utc>
         _ => (CloseCode::Unauthorized, Cause::Revoked, "This session is over; log in again."),
     };
     let sentence = if reason.is_empty() { sentence } else { reason };
-    (CloseReason { until, ..CloseReason::new(code).text(sentence) }, cause)
+    let mut told = CloseReason { until, ..CloseReason::new(code).text(sentence) };
+    if cause == Cause::Logout {
+        // The other tabs of a login that its own user ended: they need a login page, not an explanation.
+        told.word = "loggedOut";
+    }
+    (told, cause)
 }
 
 impl Services {

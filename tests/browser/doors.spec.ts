@@ -85,7 +85,7 @@ test('Chinese and English, light and dark', async ({ browser, server }) => {
   const dark = await page.evaluate(() => getComputedStyle(document.body).backgroundColor)
   await page.emulateMedia({ colorScheme: 'light' })
   await expect.poll(() => page.evaluate(() => getComputedStyle(document.body).backgroundColor)).not.toBe(dark)
-  await page.getByRole('button', { name: /English/ }).first().click()
+  await page.locator('button.switch[lang=en]').click()
   await expect(page.getByRole('heading', { level: 1 })).toHaveText('Online users')
 })
 

@@ -1,6 +1,6 @@
 // The real binary on a free port with data of its own, and the page as a person uses it.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -16,7 +16,7 @@ export class Server {
 
   async start(listen = '127.0.0.1:0') {
     this.child = spawn(binary, ['serve'], {
-      stdio: ['ignore', 'pipe', 'ignore'],
+      stdio: ['ignore', 'pipe', openSync(join(this.folder, 'log'), 'a')],
       env: {
         ...process.env,
         ROLLCALL__SERVER__LISTEN: listen,
@@ -31,7 +31,7 @@ export class Server {
       this.url = /http:\S+/.exec(line)?.[0] ?? ''
       if (this.url) return
     }
-    throw new Error('the server ended before it printed its address')
+    throw new Error(`the server ended before it printed its address: ${readFileSync(join(this.folder, 'log'), 'utf8')}`)
   }
 
   async stop() {

@@ -31,7 +31,8 @@ export const useConnectionStore = defineStore('connection', () => {
   rt.on('$open', (connected) => (build.value = connected.build))
   rt.on('auth/changed', () => void session.reload().catch(() => {}))
   rt.on('$closed', (info) => {
-    closed.value = info
+    // One's own logout, here or in another tab: the login page says enough.
+    closed.value = info.reason === 'loggedOut' ? null : info
     if (needsLogin.has(info.code)) session.clear()
   })
 
