@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use process::{Said, Served, rollcall};
-pub(crate) use socket::{Ended, TestSocket};
+pub(crate) use socket::TestSocket;
 pub(crate) use user::{Answer, TestUser};
 
 /// The password of every test user.
@@ -38,9 +38,7 @@ pub(crate) struct TestApp {
     sockets: tokio_util::task::TaskTracker,
     tasks: tokio_util::task::TaskTracker,
     serving: Option<JoinHandle<std::io::Result<()>>>,
-    /// Keys; gone with the test.
-    pub(crate) folder: TempDir,
-    /// What else shall live as long as the server.
+    /// Folders of keys and databases; gone with the test.
     kept: Vec<TempDir>,
 }
 
@@ -68,7 +66,7 @@ impl TestApp {
         let (services, sockets, tasks) = (app.services().clone(), app.sockets().clone(), app.tasks().clone());
         let serving = Some(tokio::task::spawn(app.serve(listener)));
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        TestApp { address, clock, services, http, stop, sockets, tasks, serving, folder, kept: Vec::new() }
+        TestApp { address, clock, services, http, stop, sockets, tasks, serving, kept: vec![folder] }
     }
 
     /// Keeps a folder as long as the server lives.

@@ -217,7 +217,8 @@ fn answer(login: LoggedIn, request: &Request, services: &Services, cookies: &Coo
     Json(LoginAnswer {
         access_token: login.access,
         token_type: "Bearer".to_owned(),
-        expires_in: (login.expires_at - now).num_seconds(),
+        // Rounded up: the token's own end is cut to a second.
+        expires_in: ((login.expires_at - now).num_milliseconds() + 999) / 1000,
         user: user(&login.identity),
     })
 }
