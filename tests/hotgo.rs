@@ -32,8 +32,14 @@ async fn a_plain_hotgo_client_works_unchanged() {
         (r#"{"event":"ping","data":null}"#, r#"{"event":"ping","code":0,"timestamp":T}"#),
         (r#"{"event":"quit","data":{"id":"room1"}}"#, r#"{"event":"quit","data":[],"code":0,"timestamp":T}"#),
         (r#"{"event":"join","data":{"id":"room1"}}"#, r#"{"event":"join","data":["room1"],"code":0,"timestamp":T}"#),
-        (r#"{"event":"join","data":{"id":"房间2"}}"#, r#"{"event":"join","data":["room1","房间2"],"code":0,"timestamp":T}"#),
-        (r#"{"event":"join","data":{"id":"room1"}}"#, r#"{"event":"join","data":["room1","房间2"],"code":0,"timestamp":T}"#),
+        (
+            r#"{"event":"join","data":{"id":"房间2"}}"#,
+            r#"{"event":"join","data":["room1","房间2"],"code":0,"timestamp":T}"#,
+        ),
+        (
+            r#"{"event":"join","data":{"id":"room1"}}"#,
+            r#"{"event":"join","data":["room1","房间2"],"code":0,"timestamp":T}"#,
+        ),
         (r#"{"event":"quit","data":{"id":"room1"}}"#, r#"{"event":"quit","data":["房间2"],"code":0,"timestamp":T}"#),
     ] {
         socket.stream.send(Message::text(sent)).await.unwrap();
@@ -41,11 +47,17 @@ async fn a_plain_hotgo_client_works_unchanged() {
     }
     let notice = json!({"target": {"users": [bob.id]}, "event": "notice", "data": {"title": "公告", "type": 2}});
     admin.post("/api/v1/push", notice).await;
-    assert_eq!(text(&mut socket).await, r#"{"event":"notice","data":{"title":"公告","type":2},"code":0,"timestamp":T}"#);
+    assert_eq!(
+        text(&mut socket).await,
+        r#"{"event":"notice","data":{"title":"公告","type":2},"code":0,"timestamp":T}"#
+    );
     let offline = admin.post("/admin/monitor/userOffline", json!({"id": socket.id, "ip": "the whole row comes"})).await;
     assert_eq!((offline.status, &offline.body["code"]), (200, &json!(0)), "{}", offline.text);
     let kick = text(&mut socket).await;
-    assert!(kick.starts_with(r#"{"event":"kick","data":{"reason":""#) && kick.ends_with(r#","code":0,"timestamp":T}"#), "{kick}");
+    assert!(
+        kick.starts_with(r#"{"event":"kick","data":{"reason":""#) && kick.ends_with(r#","code":0,"timestamp":T}"#),
+        "{kick}"
+    );
     assert_eq!(socket.ended().await.code, 4410);
     assert_eq!(bob.get("/api/v1/auth/me").await.status, 401, "unlike in HotGo, the kick ends the login");
     app.shutdown().await;
@@ -78,7 +90,10 @@ async fn the_online_list_is_answered_in_hotgos_envelope() {
     assert_eq!(ids.len(), 5, "no row twice");
     let mut keys: Vec<&String> = seen[0].as_object().unwrap().keys().collect();
     keys.sort();
-    assert_eq!(keys, ["app", "avatar", "browser", "firstTime", "heartbeatTime", "id", "ip", "os", "userId", "username"]);
+    assert_eq!(
+        keys,
+        ["app", "avatar", "browser", "firstTime", "heartbeatTime", "id", "ip", "os", "userId", "username"]
+    );
     assert_eq!(seen[0]["userId"], json!(bob.id.parse::<i64>().unwrap()));
     let found = async |query: &str| admin.get(&format!("{path}?{query}")).await.body["data"]["totalCount"].clone();
     assert_eq!(found("username=bob").await, 5);

@@ -61,7 +61,9 @@ async fn every_answer_carries_the_headers_that_keep_a_browser_safe() {
     let app = TestApp::start().await;
     for path in ["/", "/online", "/api/v1/auth/me", "/docs", "/assets/none.js"] {
         let answer = app.anonymous("GET", path, Value::Null).await;
-        for (name, value) in [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("referrer-policy", "same-origin")] {
+        for (name, value) in
+            [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("referrer-policy", "same-origin")]
+        {
             assert_eq!(answer.headers[name], value, "{path}");
         }
         let policy = answer.headers["content-security-policy"].to_str().unwrap();

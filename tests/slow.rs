@@ -1,0 +1,199 @@
+//! Slow readers: they cost no memory, and nobody else notices them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rollcall::protocol::Message;
+use rollcall::realtime::{Payload, Publication, Target};
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{TestApp, TestUser, eventually};
+
+/// A connected socket whose kernel buffers are tiny, and that reads nothing by itself.
+async fn narrow(app: &TestApp, user: &TestUser) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&SocketAddr::from(app.address).into()).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let mut stream = TcpStream::from_std(socket.into()).unwrap();
+    let handshake = format!(
+        "GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: {}\r\n\r\n",
+        user.token
+    );
+    stream.write_all(handshake.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Pushes to one user, as any backend's thousandth request would.
+async fn push(app: &TestApp, user: &TestUser, data: &Value) {
+    let message = Message::push("load", Some(data), 0);
+    let target = Target::Users(vec![rollcall::auth::UserKey::from_wire(&user.id)]);
+    app.services.broker().publish(Publication { target, payload: Payload::Message(message) }).await.unwrap();
+}
+
+async fn row_of(admin: &TestUser, user: &TestUser) -> Value {
+    admin.get(&format!("/api/v1/online/clients?userId={}", user.id)).await.body["list"][0].clone()
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_closed_its_memory_bounded_and_others_get_everything_in_order() {
+    let app = TestApp::with(|config| config.presence.grace = Duration::ZERO).await;
+    let admin = app.user("root", "admin").await;
+    let (slow, quick) = (app.user("slow", "member").await, app.user("quick", "member").await);
+    let stuck = narrow(&app, &slow).await;
+    let mut reader = quick.connect(&app).await;
+    eventually("it is listed", || async { row_of(&admin, &slow).await.is_object() }).await;
+    let filler = "x".repeat(1024);
+    let mut most = 0;
+    for number in 0..10_000 {
+        push(&app, &slow, &json!({"number": number, "filler": filler})).await;
+        if number % 10 == 0 {
+            push(&app, &quick, &json!(number)).await;
+            assert_eq!(reader.push("load").await, number, "the other one gets its own, in order");
+        }
+        if number % 50 == 0 {
+            most = most.max(row_of(&admin, &slow).await["queueBytes"].as_u64().unwrap_or(0));
+        }
+    }
+    assert!(most <= 262_144, "{most} bytes were waiting");
+    eventually("it is gone", || async { row_of(&admin, &slow).await.is_null() }).await;
+    let why = admin.get(&format!("/api/v1/online/users/{}/why", slow.id)).await.body;
+    assert_eq!(why["lastLeave"]["cause"], "slow", "{why}");
+    drop((stuck, reader));
+    app.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_a_slow_reader_gets_is_whole_in_order_and_ends_with_why_it_was_closed() {
+    let app = TestApp::start().await;
+    let slow = app.user("slow", "member").await;
+    let mut stream = narrow(&app, &slow).await;
+    eventually("it is here", || async { app.services.manager().len() == 1 }).await;
+    // More than the kernel's buffers and our queue take together.
+    for number in 0..20_000 {
+        push(&app, &slow, &json!({"number": number, "filler": "x".repeat(1000)})).await;
+    }
+    let mut bytes = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut bytes)).await;
+    let start = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    let (mut rest, mut next, mut code) = (&bytes[start..], 0, None);
+    while let [first, second, after @ ..] = rest {
+        let (extended, length) = match second {
+            126 => (2, usize::from(u16::from_be_bytes([after[0], after[1]]))),
+            short => (0, usize::from(*short)),
+        };
+        let payload = &after[extended..extended + length];
+        rest = &after[extended + length..];
+        match first {
+            0x81 => {
+                let frame: Value = serde_json::from_slice(payload).expect("every frame is whole");
+                if frame["event"] == "load" {
+                    assert_eq!(frame["data"]["number"], next, "none is missing before the end");
+                    next += 1;
+                }
+            }
+            0x88 => code = Some(u16::from_be_bytes([payload[0], payload[1]])),
+            other => panic!("unexpected frame {other:#x}"),
+        }
+    }
+    assert!(next > 0 && next < 20_000, "{next} frames came");
+    assert_eq!(code, Some(4008));
+    drop(stream);
+    app.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_kick_jumps_a_full_queue() {
+    let app = TestApp::start().await;
+    let (admin, slow) = (app.user("root", "admin").await, app.user("slow", "member").await);
+    let mut stream = narrow(&app, &slow).await;
+    eventually("it is here", || async { app.services.manager().len() == 1 }).await;
+    let filled = || async {
+        for _ in 0..50 {
+            push(&app, &slow, &json!("x".repeat(2000))).await;
+        }
+        row_of(&admin, &slow).await["queueBytes"].as_u64() > Some(50_000)
+    };
+    eventually("messages are waiting", filled).await;
+    let kick = async { admin.delete(&format!("/api/v1/online/users/{}", slow.id), json!({"reason": "Enough."})).await };
+    let read = async {
+        let mut bytes = Vec::new();
+        let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut bytes)).await;
+        bytes
+    };
+    let (kick, bytes) = tokio::join!(kick, read);
+    assert_eq!((kick.status, &kick.body["closed"]), (200, &json!(1)), "{}", kick.text);
+    let text = String::from_utf8_lossy(&bytes);
+    let (before, after) = text.split_once(r#"{"event":"kick","data":{"reason":"Enough.""#).expect("the kick came");
+    assert!(before.contains("load") && !after.contains("\"load\""), "nothing of the queue comes after it");
+    assert!(after.contains(r#"{"reason":"kicked","text":"Enough."}"#), "{after}");
+    app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_senders_to_a_narrow_reader_every_frame_arrives_whole_once_and_in_order_per_sender() {
+    let app = TestApp::with(|config| {
+        config.socket.queue_bytes = 64 * 1024 * 1024;
+        config.socket.queue_messages = 1_000_000;
+    })
+    .await;
+    let user = app.user("bob", "member").await;
+    let mut stream = narrow(&app, &user).await;
+    eventually("it is here", || async { app.services.manager().len() == 1 }).await;
+    const SENDERS: usize = 8;
+    const EACH: usize = 2_000;
+    let tasks = tokio_util::task::TaskTracker::new();
+    for sender in 0..SENDERS {
+        let (services, id) = (app.services.clone(), user.id.clone());
+        tasks.spawn(async move {
+            for number in 0..EACH {
+                let data = json!([sender, number, "x".repeat(number % 300)]);
+                let target = Target::Users(vec![rollcall::auth::UserKey::from_wire(&id)]);
+                let payload = Payload::Message(Message::push("load", Some(&data), 0));
+                services.broker().publish(Publication { target, payload }).await.unwrap();
+            }
+        });
+    }
+    tasks.close();
+    let (mut next, mut bytes, mut total, mut headed) = ([0; SENDERS], Vec::new(), 0, false);
+    while total < SENDERS * EACH {
+        let mut buffer = [0; 1500];
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut buffer)).await;
+        let length = read.expect("bytes in time: no wake-up is lost").unwrap();
+        assert!(length > 0, "the connection ended after {total} frames");
+        bytes.extend_from_slice(&buffer[..length]);
+        if !headed {
+            let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+            bytes.drain(..end + 4);
+            headed = true;
+        }
+        while let Some((frame, used)) = whole_frame(&bytes) {
+            if frame["event"] == "load" {
+                let sender = frame["data"][0].as_u64().unwrap() as usize;
+                assert_eq!(frame["data"][1], next[sender], "sender {sender}");
+                next[sender] += 1;
+                total += 1;
+            }
+            bytes.drain(..used);
+        }
+    }
+    tasks.wait().await;
+    drop(stream);
+    app.shutdown().await;
+}
+
+/// The first frame, if it is there as a whole, and how many bytes it takes. Pings have no payload.
+fn whole_frame(bytes: &[u8]) -> Option<(Value, usize)> {
+    let [first, second, after @ ..] = bytes else { return None };
+    let (extended, length) = match second {
+        126 => (2, usize::from(u16::from_be_bytes([*after.first()?, *after.get(1)?]))),
+        short => (0, usize::from(*short)),
+    };
+    let payload = after.get(extended..extended + length)?;
+    let frame =
+        if *first == 0x81 { serde_json::from_slice(payload).expect("every frame is whole") } else { Value::Null };
+    Some((frame, 2 + extended + length))
+}
