@@ -1,6 +1,5 @@
 //! Slow readers: they cost no memory, and nobody else notices them.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use rollcall::protocol::Message;
@@ -16,7 +15,7 @@ use crate::harness::{TestApp, TestUser, eventually};
 async fn narrow(app: &TestApp, user: &TestUser) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(&SocketAddr::from(app.address).into()).unwrap();
+    socket.connect(&app.address.into()).unwrap();
     socket.set_nonblocking(true).unwrap();
     let mut stream = TcpStream::from_std(socket.into()).unwrap();
     let handshake = format!(

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub(crate) use process::{Said, Served, rollcall};
 pub(crate) use socket::TestSocket;
@@ -35,8 +36,8 @@ pub(crate) struct TestApp {
     pub(crate) services: Services,
     pub(crate) http: reqwest::Client,
     stop: CancellationToken,
-    sockets: tokio_util::task::TaskTracker,
-    tasks: tokio_util::task::TaskTracker,
+    sockets: TaskTracker,
+    tasks: TaskTracker,
     serving: Option<JoinHandle<std::io::Result<()>>>,
     /// Folders of keys and databases; gone with the test.
     kept: Vec<TempDir>,
@@ -64,7 +65,7 @@ impl TestApp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (services, sockets, tasks) = (app.services().clone(), app.sockets().clone(), app.tasks().clone());
-        let serving = Some(tokio::task::spawn(app.serve(listener)));
+        let serving = Some(TaskTracker::new().spawn(app.serve(listener)));
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         TestApp { address, clock, services, http, stop, sockets, tasks, serving, kept: vec![folder] }
     }
