@@ -53,6 +53,10 @@ release: needs $(PAGE) ## The optimized, self-contained binary: target/release/r
 	@$(CARGO) build --locked --release
 	@ls -lh target/release/rollcall
 
+.PHONY: bench
+bench: needs ## What a ping costs, as a ratio to a bare echo in the same run
+	@$(CARGO) bench --locked --bench ping
+
 .PHONY: openapi
 openapi: needs $(PACKAGES) ## Renew the approved documents and the page's types
 	@$(CARGO) run --locked --quiet -- openapi > target/openapi.json && mv target/openapi.json tests/snapshots/openapi.json
