@@ -59,6 +59,7 @@ bench: needs ## What a ping costs, as a ratio to a bare echo in the same run
 
 .PHONY: openapi
 openapi: needs $(PACKAGES) ## Renew the approved documents and the page's types
+	@mkdir -p target
 	@$(CARGO) run --locked --quiet -- openapi > target/openapi.json && mv target/openapi.json tests/snapshots/openapi.json
 	@$(CARGO) run --locked --quiet -- asyncapi > target/asyncapi.json && mv target/asyncapi.json tests/snapshots/asyncapi.json
 	@cd frontend && npm run api
