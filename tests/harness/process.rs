@@ -60,7 +60,12 @@ impl Served {
         let mut child = command.kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await.expect("it starts in time");
-        let line = line.unwrap().expect("the server prints its address");
+        let Some(line) = line.unwrap() else {
+            panic!(
+                "the server ended before it printed its address:\n{}",
+                std::fs::read_to_string(folder.join("log")).unwrap()
+            );
+        };
         let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
         Served { child, url }
     }
