@@ -16,22 +16,23 @@ stage() { # stage NAME COMMAND…
   summary+=$(printf '%-24s %5d s' "$name" $((SECONDS - started)))"\n"
 }
 
-browser() {
-  if [ -x "${CHROMIUM:-/usr/bin/chromium}" ]; then return; fi
+# Chromium with a Chinese font for the browser tests, curl for the README's tour.
+packages() {
+  if [ -x "${CHROMIUM:-/usr/bin/chromium}" ] && command -v curl > /dev/null; then return; fi
   local sudo=""
   if [ "$(id -u)" != 0 ]; then sudo="sudo"; fi
   if ! command -v apt-get > /dev/null; then
-    echo "Chromium is needed for the browser tests; install it and set CHROMIUM to its path." >&2
+    echo "Chromium and curl are needed; install them, and set CHROMIUM to the browser's path." >&2
     return 1
   fi
-  $sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends chromium fonts-noto-cjk
+  $sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends chromium fonts-noto-cjk curl
 }
 
 in_frontend() { (cd frontend && "$@"); }
 
 stage "formatting" cargo fmt --all --check
 stage "npm packages" make --no-print-directory frontend/node_modules/.package-lock.json
-stage "Chromium" browser
+stage "Debian packages" packages
 stage "frontend check" in_frontend npm run --silent check
 stage "frontend unit tests" in_frontend npm test --silent
 stage "frontend build" make --no-print-directory page
