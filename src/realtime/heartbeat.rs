@@ -45,10 +45,11 @@ pub fn tick(manager: &ClientManager, heartbeat: Heartbeat) {
     let (monotonic, now) = (manager.clock().monotonic(), manager.clock().now());
     let clients = manager.select(&Target::Everyone, false);
     for client in &clients {
+        // First, since the first reason wins, and a client that is told of its token can mend it.
+        expire(client, now);
         if !ping(client, monotonic, heartbeat) {
             client.close_now(None, &CloseReason::new(CloseCode::Stale), Cause::Timeout);
         }
-        expire(client, now);
     }
     let mut tables = manager.tables();
     tables.expire_leaving(monotonic);
