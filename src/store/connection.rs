@@ -182,7 +182,9 @@ fn connect_options(config: &config::Database, memory: bool) -> ConnectOptions {
     let timeout = config.timeout;
     options
         .max_connections(connections)
-        .min_connections(1)
+        // Not 1: the pool would open that one in the background beside the first that is asked for, and two that turn a
+        // new file to WAL together are told "database is locked".
+        .min_connections(0)
         .acquire_timeout(timeout)
         // An in-memory database dies with its connection, and a file's connection does not age.
         .idle_timeout(None)
