@@ -41,7 +41,7 @@ impl Served {
         const SCRIPT: &str = r#"
             mkdir "$1/disk" && mount -t tmpfs -o size=4m tmpfs "$1/disk"
             (
-                until [ -e "$1/fill" ]; do sleep 0.05; done
+                until [ -e "$1/fill" ]; do [ -d "$1" ] || exit 0; sleep 0.05; done
                 cat /dev/zero > "$1/disk/filler" || true
                 touch "$1/filled"
                 while [ -e "$1/fill" ]; do sleep 0.05; done
