@@ -83,9 +83,9 @@ async fn a_push_names_one_kind_of_target_is_bounded_and_needs_the_permission() {
         let push = admin.post("/api/v1/push", json!({"target": target, "event": "x"})).await;
         assert_eq!((push.status, &push.body["field"]), (422, &json!("target")), "{}", push.text);
     }
-    let large = json!({"target": {"everyone": true}, "event": "x", "data": "x".repeat(70_000)});
+    let large = json!({"target": {"everyone": true}, "event": "x", "data": "x".repeat(65_535)});
     assert_eq!(admin.post("/api/v1/push", large).await.body["field"], "data");
-    let fits = json!({"target": {"everyone": true}, "event": "x", "data": "x".repeat(65_000)});
+    let fits = json!({"target": {"everyone": true}, "event": "x", "data": "x".repeat(65_534)});
     assert_eq!(admin.post("/api/v1/push", fits.clone()).await.status, 200);
     assert_eq!(bob.post("/api/v1/push", fits.clone()).await.status, 403);
     assert_eq!(app.anonymous("POST", "/api/v1/push", fits).await.status, 401);

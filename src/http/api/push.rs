@@ -134,8 +134,9 @@ pub(crate) async fn publish(
     event: &str,
     data: Option<&serde_json::Value>,
 ) -> Result<Delivered, Problem> {
+    let length = data.map_or(0, |data| data.to_string().len());
     let message = Message::push(event, data, services.clock().now().timestamp());
-    if message.payload().len() > MAX_DATA + 1024 {
+    if length > MAX_DATA {
         return Err(Problem::invalid("data", format!("has at most {MAX_DATA} bytes")));
     }
     let publication = Publication { target, payload: Payload::Message(message) };
