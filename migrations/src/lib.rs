@@ -4,6 +4,7 @@
 //! on the new schema. Deliberately absent: entities and queries (`src/store` has them), and SQL of one database only.
 
 mod m20261120_000001_first_tables;
+mod m20261121_000002_other_systems;
 mod names;
 
 pub use names::{DEFAULT_PREFIX, PrefixError, Table, set_table_prefix};
@@ -17,7 +18,7 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261120_000001_first_tables::Migration)]
+        vec![Box::new(m20261120_000001_first_tables::Migration), Box::new(m20261121_000002_other_systems::Migration)]
     }
 
     fn migration_table_name() -> DynIden {

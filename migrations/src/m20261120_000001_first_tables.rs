@@ -26,6 +26,19 @@ const IP: u32 = 45;
 /// The longest sentence an operator may write (protocol: 200 characters).
 const SENTENCE: u32 = 200;
 
+/// What this migration makes, in the order in which it can be made.
+const TABLES: [Table; 9] = [
+    Table::Roles,
+    Table::Users,
+    Table::UserRoles,
+    Table::Sessions,
+    Table::Lockouts,
+    Table::Revocations,
+    Table::LoginLog,
+    Table::AuditLog,
+    Table::Settings,
+];
+
 pub(crate) struct Migration;
 
 impl MigrationName for Migration {
@@ -57,7 +70,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in Table::ALL.into_iter().rev().filter(|table| *table != Table::Migrations) {
+        for table in TABLES.into_iter().rev() {
             manager.drop_table(Ddl::drop().table(table).to_owned()).await?;
         }
         Ok(())

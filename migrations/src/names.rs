@@ -77,6 +77,8 @@ tables! {
     LoginLog = "login_log",
     AuditLog = "audit_log",
     Settings = "settings",
+    ApiKeys = "api_keys",
+    Outbox = "outbox",
 }
 
 impl Table {

@@ -1,0 +1,103 @@
+//! Other systems beside ours: API keys, calls that wait to be made, and until when a foreign user's tokens are refused.
+
+use async_trait::async_trait;
+use sea_orm_migration::schema::{
+    big_integer, big_pk_auto, integer, json, string_len, text, timestamp_with_time_zone, timestamp_with_time_zone_null,
+};
+use sea_orm_migration::sea_orm::DbErr;
+use sea_orm_migration::sea_query::{Index, IndexCreateStatement, Table as Ddl, TableCreateStatement};
+use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
+
+use crate::Table;
+
+const UUID: u32 = 36;
+const NAME: u32 = 128;
+const WORD: u32 = 64;
+/// A user as on the wire: issuer, colon, id.
+const USER: u32 = 320;
+const IP: u32 = 45;
+/// SHA-256 in hexadecimal digits.
+const DIGEST: u32 = 64;
+/// What a failed call is remembered by, cut to this.
+const SENTENCE: u32 = 200;
+
+pub(crate) struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &str {
+        "m20261121_000002_other_systems"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.create_table(api_keys()).await?;
+        manager.create_table(outbox()).await?;
+        for index in indexes() {
+            manager.create_index(index).await?;
+        }
+        // A token issued before this moment opens nothing: foreign tokens have no row of ours that could be ended.
+        let refused_before = timestamp_with_time_zone_null("tokens_refused_before");
+        manager.alter_table(Ddl::alter().table(Table::Users).add_column(refused_before).to_owned()).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.alter_table(Ddl::alter().table(Table::Users).drop_column("tokens_refused_before").to_owned()).await?;
+        manager.drop_table(Ddl::drop().table(Table::Outbox).to_owned()).await?;
+        manager.drop_table(Ddl::drop().table(Table::ApiKeys).to_owned()).await
+    }
+}
+
+/// `hint` is the key's beginning, enough to recognize it in a list and useless for anything else.
+fn api_keys() -> TableCreateStatement {
+    Ddl::create()
+        .table(Table::ApiKeys)
+        .col(string_len("id", UUID).primary_key())
+        .col(string_len("name", NAME))
+        .col(string_len("hint", WORD))
+        .col(string_len("digest", DIGEST).unique_key())
+        .col(json("scopes"))
+        .col(json("addresses"))
+        .col(string_len("created_by", USER))
+        .col(timestamp_with_time_zone("created_at"))
+        .col(timestamp_with_time_zone_null("expires_at"))
+        .col(timestamp_with_time_zone_null("revoked_at"))
+        .col(timestamp_with_time_zone_null("last_used_at"))
+        .col(string_len("last_used_ip", IP))
+        .to_owned()
+}
+
+/// Calls of one `stream` are made in the order of `seq`; `target` names a setting, so that no secret address is stored.
+fn outbox() -> TableCreateStatement {
+    Ddl::create()
+        .table(Table::Outbox)
+        .col(big_pk_auto("seq"))
+        .col(string_len("id", UUID).unique_key())
+        .col(string_len("target", NAME))
+        .col(string_len("stream", USER))
+        .col(string_len("event", WORD))
+        .col(text("body"))
+        .col(string_len("state", WORD))
+        .col(integer("attempts"))
+        .col(timestamp_with_time_zone("next_at"))
+        .col(string_len("last_error", SENTENCE))
+        .col(big_integer("about"))
+        .col(timestamp_with_time_zone("created_at"))
+        .col(timestamp_with_time_zone_null("ended_at"))
+        .to_owned()
+}
+
+fn indexes() -> Vec<IndexCreateStatement> {
+    [(Table::ApiKeys, vec!["created_at"]), (Table::Outbox, vec!["state", "next_at"]), (Table::Outbox, vec!["about"])]
+        .into_iter()
+        .map(|(table, columns)| {
+            let mut index =
+                Index::create().name(table.index(&format!("by_{}", columns.join("_")))).table(table).to_owned();
+            for column in columns {
+                index.col(column);
+            }
+            index
+        })
+        .collect()
+}
