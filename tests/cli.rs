@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use crate::harness::{PASSWORD, Served, eventually, rollcall};
+use crate::harness::{PASSWORD, Served, eventually, http_client, rollcall};
 
 /// A REST call to a served binary: status and body.
 async fn call(method: &str, url: String, token: &str, body: Value) -> (u16, Value) {
-    let http = reqwest::Client::new();
+    let http = http_client();
     let request = http.request(method.parse().unwrap(), url).bearer_auth(token).json(&body);
     let response = request.send().await.unwrap();
     (response.status().as_u16(), serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default())

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::harness::{PASSWORD, Served, TestApp, eventually};
+use crate::harness::{PASSWORD, Served, TestApp, eventually, http_client};
 
 /// A server on a file, and another connection to that file.
 async fn on_a_file() -> (TestApp, DatabaseConnection) {
@@ -54,7 +54,7 @@ async fn with_the_database_locked_rest_answers_503_sockets_stay_and_all_recovers
 async fn with_the_disk_full_rest_answers_503_and_all_recovers_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let server = Served::start_on_a_small_disk(folder.path()).await;
-    let http = reqwest::Client::new();
+    let http = http_client();
     let login = json!({"username": "admin", "password": PASSWORD});
     let answer = http.post(format!("{}/api/v1/auth/login", server.url)).json(&login).send().await.unwrap();
     let body: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
@@ -119,7 +119,7 @@ async fn no_token_ticket_or_password_is_ever_logged() {
 
 /// Uses every secret in every way it can be used, rightly and wrongly; all of them.
 async fn a_day_of_secrets(server: &Served, folder: &Path) -> Vec<String> {
-    let http = reqwest::Client::new();
+    let http = http_client();
     let call = async |path: &str, token: &str, cookie: &str, body: Value| {
         let request = http.post(format!("{}/api/v1{path}", server.url)).bearer_auth(token);
         let request = request.header("cookie", cookie).header("x-rollcall", "1").json(&body);

@@ -66,7 +66,7 @@ impl TestApp {
         let address = listener.local_addr().unwrap();
         let (services, sockets, tasks) = (app.services().clone(), app.sockets().clone(), app.tasks().clone());
         let serving = Some(TaskTracker::new().spawn(app.serve(listener)));
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let http = http_client();
         TestApp { address, clock, services, http, stop, sockets, tasks, serving, kept: vec![folder] }
     }
 
@@ -128,6 +128,13 @@ impl TestApp {
         assert!(self.sockets.is_empty(), "socket tasks were left behind");
         assert!(self.tasks.is_empty(), "background tasks were left behind");
     }
+}
+
+/// A browser's other half: follows no redirect by itself.
+pub(crate) fn http_client() -> reqwest::Client {
+    // Whoever comes first sets it for the process; it is always the same.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
 /// Waits until a condition holds, for at most ten seconds.
