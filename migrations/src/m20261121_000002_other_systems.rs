@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use sea_orm_migration::schema::{
-    big_integer, big_pk_auto, integer, json, string_len, text, timestamp_with_time_zone, timestamp_with_time_zone_null,
+    big_integer, big_pk_auto, integer, json, json_null, string_len, string_len_null, text, timestamp_with_time_zone,
+    timestamp_with_time_zone_null,
 };
 use sea_orm_migration::sea_orm::DbErr;
-use sea_orm_migration::sea_query::{Index, IndexCreateStatement, Table as Ddl, TableCreateStatement};
+use sea_orm_migration::sea_query::{ColumnDef, Index, IndexCreateStatement, Table as Ddl, TableCreateStatement};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 use crate::Table;
@@ -15,6 +16,7 @@ const NAME: u32 = 128;
 const WORD: u32 = 64;
 /// A user as on the wire: issuer, colon, id.
 const USER: u32 = 320;
+const EXTERNAL: u32 = 255;
 const IP: u32 = 45;
 /// SHA-256 in hexadecimal digits.
 const DIGEST: u32 = 64;
@@ -37,16 +39,31 @@ impl MigrationTrait for Migration {
         for index in indexes() {
             manager.create_index(index).await?;
         }
-        // A token issued before this moment opens nothing: foreign tokens have no row of ours that could be ended.
-        let refused_before = timestamp_with_time_zone_null("tokens_refused_before");
-        manager.alter_table(Ddl::alter().table(Table::Users).add_column(refused_before).to_owned()).await
+        // One column a statement: SQLite adds no more at once.
+        for (table, column) in columns() {
+            manager.alter_table(Ddl::alter().table(table).add_column(column).to_owned()).await?;
+        }
+        Ok(())
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.alter_table(Ddl::alter().table(Table::Users).drop_column("tokens_refused_before").to_owned()).await?;
+        for (table, column) in columns() {
+            let name = column.get_column_name();
+            manager.alter_table(Ddl::alter().table(table).drop_column(name).to_owned()).await?;
+        }
         manager.drop_table(Ddl::drop().table(Table::Outbox).to_owned()).await?;
         manager.drop_table(Ddl::drop().table(Table::ApiKeys).to_owned()).await
     }
+}
+
+/// What foreign users and their logins have beside ours. A token issued before `tokens_refused_before` opens nothing: most
+/// foreign tokens have no row of ours that could be ended. `external_id` is what the other system calls the login.
+fn columns() -> [(Table, ColumnDef); 3] {
+    [
+        (Table::Users, timestamp_with_time_zone_null("tokens_refused_before")),
+        (Table::Users, json_null("foreign_roles")),
+        (Table::Sessions, string_len_null("external_id", EXTERNAL)),
+    ]
 }
 
 /// `hint` is the key's beginning, enough to recognize it in a list and useless for anything else.

@@ -114,6 +114,7 @@ fn new_session(
         user_agent: String::new(),
         expires_at,
         refresh_expires_at: expires_at,
+        external_id: None,
     }
 }
 

@@ -151,6 +151,7 @@ impl Services {
             user_agent: origin.user_agent.clone(),
             expires_at: session_end,
             refresh_expires_at: refresh_end,
+            external_id: None,
         };
         let (id, most) = (
             session.id,

@@ -36,6 +36,8 @@ pub struct CallerRow {
     pub scopes: Option<Permissions>,
     /// URL of a picture; empty for none.
     pub avatar: String,
+    /// Tokens of this user issued until then open nothing.
+    pub refused_before: Option<DateTime<Utc>>,
 }
 
 /// How a session was revoked.
@@ -66,6 +68,7 @@ struct SessionPart {
     until: Option<DateTime<Utc>>,
     lockout_reason: Option<String>,
     avatar: String,
+    tokens_refused_before: Option<DateTime<Utc>>,
     #[sea_orm(nested)]
     rights: RightsPart,
 }
@@ -73,6 +76,7 @@ struct SessionPart {
 #[derive(Debug, FromQueryResult)]
 struct RightsPart {
     username: String,
+    foreign_roles: Option<Words>,
     role: Option<String>,
     permissions: Option<Words>,
 }
@@ -86,7 +90,7 @@ impl Store {
             .columns([Column::Issuer, Column::UserId, Column::App, Column::Kind, Column::Scopes])
             .columns([Column::CreatedAt, Column::ExpiresAt])
             .columns([Column::RevokedAt, Column::RevokedCause, Column::RevokedReason])
-            .columns([users::Column::DisabledAt, users::Column::Avatar])
+            .columns([users::Column::DisabledAt, users::Column::Avatar, users::Column::TokensRefusedBefore])
             .column(lockouts::Column::Until)
             .column_as(lockouts::Column::Reason, "lockout_reason")
             .join(JoinType::InnerJoin, user_of_session());
@@ -124,6 +128,7 @@ fn caller(session: Uuid, mut rows: Vec<SessionPart>) -> Option<CallerRow> {
         rights: rights(parts, scopes)?,
         scopes,
         avatar: first.avatar,
+        refused_before: first.tokens_refused_before,
     })
 }
 
@@ -131,7 +136,9 @@ fn rights(parts: Vec<RightsPart>, scopes: Option<Permissions>) -> Option<Rights>
     let username = parts.first()?.username.as_str().into();
     let union = |all, part: &RightsPart| all | part.permissions.as_ref().map(Words::permissions).unwrap_or_default();
     let permissions = parts.iter().fold(Permissions::default(), union);
-    let mut roles: Vec<_> = parts.iter().filter_map(|part| part.role.as_deref()).map(Into::into).collect();
+    let foreign = parts.first()?.foreign_roles.iter().flat_map(|roles| roles.0.iter().map(String::as_str));
+    let mut roles: Vec<_> =
+        parts.iter().filter_map(|part| part.role.as_deref()).chain(foreign).map(Into::into).collect();
     roles.sort();
     let permissions = scopes.map_or(permissions, |scopes| permissions.intersection(scopes));
     Some(Rights { username, roles: roles.into(), permissions })
@@ -141,6 +148,7 @@ fn rights(parts: Vec<RightsPart>, scopes: Option<Permissions>) -> Option<Rights>
 fn with_rights<E: EntityTrait>(select: Select<E>) -> Select<E> {
     select
         .column(users::Column::Username)
+        .column(users::Column::ForeignRoles)
         .column(user_roles::Column::Role)
         .column(roles::Column::Permissions)
         .join(JoinType::LeftJoin, roles_of_user())

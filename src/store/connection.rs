@@ -28,6 +28,8 @@ pub struct Store {
     /// SQLite has one writer at a time and lets the others poll; waiting here is fair and costs nothing.
     turn: Arc<Mutex<()>>,
     timeout: Duration,
+    /// What the rows of our own accounts have as issuer.
+    own_issuer: Arc<str>,
 }
 
 /// Which way to migrate.
@@ -56,7 +58,17 @@ impl Store {
             let (file, why) = (file.get_filename().display(), innermost(&error));
             StoreError::Settings(format!("database.url: {file} cannot be opened as a SQLite database: {why}."))
         })?;
-        Ok(Store { db, turn: Arc::default(), timeout: config.timeout })
+        Ok(Store { db, turn: Arc::default(), timeout: config.timeout, own_issuer: "".into() })
+    }
+
+    /// The same with another name for our own accounts' issuer; empty is the default issuer.
+    pub fn with_own_issuer(mut self, name: &str) -> Store {
+        self.own_issuer = name.into();
+        self
+    }
+
+    pub(super) fn own_issuer(&self) -> &str {
+        &self.own_issuer
     }
 
     /// Whether the database answers and can be written to: a write transaction begins and ends.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
 
-use super::{Store, StoreError, audit_log, lockouts, login_log, revocations, sessions};
+use super::{Store, StoreError, audit_log, lockouts, login_log, outbox, revocations, sessions};
 
 /// How many rows were deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Pruned {
     pub revocations: u64,
     /// Lockouts that were over.
     pub lockouts: u64,
+    /// Calls to other systems that were made or given up.
+    pub calls: u64,
 }
 
 impl Store {
@@ -42,6 +44,7 @@ impl Store {
             audits: self.delete::<audit_log::Entity>(audit_log::Column::At.lt(old).into()).await?,
             sessions: self.delete::<sessions::Entity>(over).await?,
             revocations: self.delete::<revocations::Entity>(revocations::Column::CreatedAt.lt(older).into()).await?,
+            calls: self.delete::<outbox::Entity>(outbox::Column::EndedAt.lt(old).into()).await?,
             lockouts: self.delete::<lockouts::Entity>(lockouts::Column::Until.lte(now).into()).await?,
         })
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::connection::Write;
 use super::roles::take_turn;
 use super::text::{cut, new_id, uuid};
-use super::{Actor, NewAudit, Store, StoreError, administrators, audit_log, lockouts, sessions};
+use super::{Actor, NewAudit, NewCall, Store, StoreError, administrators, audit_log, lockouts, outbox, sessions};
 use crate::auth::UserKey;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -101,6 +101,8 @@ pub struct NewRevocation {
     pub by: Actor,
     /// How it stands in the audit log; none for what needs no row there.
     pub audit: Option<Audited>,
+    /// Other systems that are told of it.
+    pub calls: Vec<NewCall>,
 }
 
 impl NewRevocation {
@@ -114,6 +116,7 @@ impl NewRevocation {
             reason: String::new(),
             by: by.clone(),
             audit: None,
+            calls: Vec::new(),
         }
     }
 }
@@ -209,8 +212,9 @@ impl Store {
 
 /// Writes all that follows from it. The caller has taken the turn and asked the guard.
 pub(super) async fn carry_out(tx: &Write, new: NewRevocation, now: DateTime<Utc>) -> Result<Revocation, StoreError> {
-    let (by, audit) = (new.by.clone(), new.audit.clone());
+    let (by, audit, calls) = (new.by.clone(), new.audit.clone(), new.calls.clone());
     let revocation = insert(tx, new, now).await?;
+    outbox::insert(tx, &calls, revocation.seq, now).await?;
     if revocation.ends_sessions {
         sessions::end(tx, &revocation).await?;
     }

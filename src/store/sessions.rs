@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 use sea_orm::ActiveValue::Set;
 use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::OnConflict;
 use sea_orm::{Condition, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
@@ -12,7 +13,7 @@ use super::connection::Write;
 use super::revocations::{self, Kind, NewRevocation, Revocation, Targets};
 use super::roles::{Words, take_turn};
 use super::text::{CHUNK, cut, uuid};
-use super::{Actor, Page, Paging, Store, StoreError, users};
+use super::{Actor, Page, Paging, Store, StoreError, foreign, users};
 use crate::auth::{Permissions, UserKey};
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -38,6 +39,7 @@ pub(super) struct Model {
     pub(super) revoked_at: Option<DateTime<Utc>>,
     pub(super) revoked_cause: Option<String>,
     pub(super) revoked_reason: Option<String>,
+    pub(super) external_id: Option<String>,
 }
 
 super::entity!(Sessions);
@@ -49,6 +51,8 @@ pub enum SessionKind {
     Login,
     /// A token was issued for a script; it does not count as a login.
     Token,
+    /// A login at another system.
+    Foreign,
 }
 
 impl SessionKind {
@@ -57,11 +61,16 @@ impl SessionKind {
         match self {
             SessionKind::Login => "login",
             SessionKind::Token => "token",
+            SessionKind::Foreign => "foreign",
         }
     }
 
     pub(super) fn from_word(word: &str) -> SessionKind {
-        if word == "token" { SessionKind::Token } else { SessionKind::Login }
+        match word {
+            "token" => SessionKind::Token,
+            "foreign" => SessionKind::Foreign,
+            _ => SessionKind::Login,
+        }
     }
 }
 
@@ -92,6 +101,8 @@ pub struct NewSession {
     pub expires_at: DateTime<Utc>,
     /// Its end when it is not refreshed; for tokens the same.
     pub refresh_expires_at: DateTime<Utc>,
+    /// What the other system calls it; none for our own.
+    pub external_id: Option<String>,
 }
 
 /// A session as it stands.
@@ -123,6 +134,8 @@ pub struct SessionRow {
     pub expires_at: DateTime<Utc>,
     /// Since when it is revoked.
     pub revoked_at: Option<DateTime<Utc>>,
+    /// What the other system calls it; none for our own.
+    pub external_id: Option<String>,
 }
 
 /// Which sessions.
@@ -208,6 +221,9 @@ pub(super) async fn end(tx: &Write, revocation: &Revocation) -> Result<(), Store
     for ids in ids.chunks(CHUNK) {
         end_where(tx, Column::Id.is_in(ids).into(), revocation).await?;
     }
+    if except.is_none() {
+        foreign::refuse_tokens(tx, users, revocation.at).await?;
+    }
     for user in users {
         let mut which = of(user);
         if let Some(except) = except {
@@ -268,7 +284,19 @@ async fn replace(tx: &Write, user: &UserKey, max: u64, now: DateTime<Utc>) -> Re
 }
 
 async fn insert(tx: &Write, new: NewSession, now: DateTime<Utc>) -> Result<(), StoreError> {
-    let row = ActiveModel {
+    Entity::insert(row(new, now)).exec_without_returning(&**tx).await?;
+    Ok(())
+}
+
+/// The same, unless it is there already.
+pub(super) async fn insert_once(tx: &Write, new: NewSession, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let once = OnConflict::column(Column::Id).do_nothing_on([Column::Id]).to_owned();
+    Entity::insert(row(new, now)).on_conflict(once).exec_without_returning(&**tx).await?;
+    Ok(())
+}
+
+fn row(new: NewSession, now: DateTime<Utc>) -> ActiveModel {
+    ActiveModel {
         id: Set(new.id.to_string()),
         issuer: Set(new.user.issuer().to_owned()),
         user_id: Set(new.user.id().to_owned()),
@@ -289,9 +317,8 @@ async fn insert(tx: &Write, new: NewSession, now: DateTime<Utc>) -> Result<(), S
         revoked_at: Set(None),
         revoked_cause: Set(None),
         revoked_reason: Set(None),
-    };
-    Entity::insert(row).exec_without_returning(&**tx).await?;
-    Ok(())
+        external_id: Set(new.external_id.map(|id| cut(&id, 255))),
+    }
 }
 
 async fn assemble(store: &Store, rows: Vec<Model>) -> Result<Vec<SessionRow>, StoreError> {
@@ -312,6 +339,7 @@ async fn assemble(store: &Store, rows: Vec<Model>) -> Result<Vec<SessionRow>, St
             last_seen_at: row.last_seen_at,
             expires_at: row.expires_at,
             revoked_at: row.revoked_at,
+            external_id: row.external_id,
         })
     };
     rows.into_iter().zip(keys).map(session).collect()

@@ -81,6 +81,7 @@ pub(super) fn new_session(user: &UserKey, second: i64) -> NewSession {
         user_agent: "Mozilla/5.0".into(),
         expires_at: at(5000),
         refresh_expires_at: at(5000),
+        external_id: None,
     }
 }
 

@@ -1,4 +1,5 @@
-//! User accounts. A user is (issuer, id); our own issuer is empty and its ids are the row numbers.
+//! User accounts. A user is (issuer, id); ids of our own issuer are the row numbers. The default issuer is stored as the
+//! empty text: it is our own, unless `auth.default_issuer` says otherwise.
 
 use std::collections::HashMap;
 
@@ -27,6 +28,8 @@ pub(super) struct Model {
     pub(super) disabled_at: Option<DateTime<Utc>>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) last_login_at: Option<DateTime<Utc>>,
+    pub(super) tokens_refused_before: Option<DateTime<Utc>>,
+    pub(super) foreign_roles: Option<roles::Words>,
 }
 
 super::entity!(Users);
@@ -81,7 +84,7 @@ impl Store {
     pub async fn create_user(&self, new: NewUser, by: &Actor, now: DateTime<Utc>) -> Result<User, StoreError> {
         let tx = self.begin().await?;
         let roles = checked(&tx, &new.roles).await?;
-        let user = insert(&tx, &new, now).await?;
+        let user = insert(&tx, self.own_issuer(), &new, now).await?;
         user_roles::replace(&tx, &user, &roles).await?;
         let detail = serde_json::json!({ "username": new.username, "roles": roles });
         let audit = NewAudit {
@@ -104,7 +107,9 @@ impl Store {
 
     /// The account of our own issuer with this name, however it is spelled.
     pub async fn user_named(&self, username: &str) -> Result<Option<User>, StoreError> {
-        let named = Condition::all().add(Column::Issuer.eq("")).add(Column::UsernameKey.eq(username_key(username)));
+        let named = Condition::all()
+            .add(Column::Issuer.eq(self.own_issuer()))
+            .add(Column::UsernameKey.eq(username_key(username)));
         let rows = Entity::find().filter(named).all(self.db()).await?;
         Ok(assemble(self.db(), rows).await?.pop())
     }
@@ -150,10 +155,10 @@ pub(super) async fn checked(tx: &Write, names: &[String]) -> Result<Vec<String>,
 }
 
 /// The id is the row number, which is known only afterwards; until then a random one keeps the key unique.
-async fn insert(tx: &Write, new: &NewUser, now: DateTime<Utc>) -> Result<UserKey, StoreError> {
+async fn insert(tx: &Write, issuer: &str, new: &NewUser, now: DateTime<Utc>) -> Result<UserKey, StoreError> {
     let row = ActiveModel {
         seq: NotSet,
-        issuer: Set(String::new()),
+        issuer: Set(issuer.to_owned()),
         id: Set(new_id(now).to_string()),
         username: Set(new.username.trim().to_owned()),
         username_key: Set(username_key(&new.username)),
@@ -162,6 +167,8 @@ async fn insert(tx: &Write, new: &NewUser, now: DateTime<Utc>) -> Result<UserKey
         disabled_at: Set(None),
         created_at: Set(now),
         last_login_at: Set(None),
+        tokens_refused_before: Set(None),
+        foreign_roles: Set(None),
     };
     let inserted = Entity::insert(row).exec(&**tx).await.map_err(|error| match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => StoreError::Conflict("username"),
@@ -170,7 +177,7 @@ async fn insert(tx: &Write, new: &NewUser, now: DateTime<Utc>) -> Result<UserKey
     let id = inserted.last_insert_id.to_string();
     let named = ActiveModel { id: Set(id.clone()), ..Default::default() };
     Entity::update_many().set(named).filter(Column::Seq.eq(inserted.last_insert_id)).exec(&**tx).await?;
-    Ok(UserKey::new("", &id))
+    Ok(UserKey::new(issuer, &id))
 }
 
 /// A pattern for "contains"; what the caller wrote stands for itself.
@@ -186,7 +193,7 @@ async fn assemble(db: &impl ConnectionTrait, rows: Vec<Model>) -> Result<Vec<Use
     let locked = lockouts::of(db, &keys).await?;
     let user = |(row, key): (Model, UserKey)| User {
         username: row.username,
-        roles: roles.remove(&key).unwrap_or_default(),
+        roles: all_roles(roles.remove(&key), row.foreign_roles),
         password_hash: row.password_hash.map(Secret::new),
         avatar: row.avatar,
         disabled_at: row.disabled_at,
@@ -196,6 +203,14 @@ async fn assemble(db: &impl ConnectionTrait, rows: Vec<Model>) -> Result<Vec<Use
         key,
     };
     Ok(rows.into_iter().zip(keys).map(user).collect())
+}
+
+/// Roles given here, and those the other system names.
+fn all_roles(ours: Option<Vec<String>>, foreign: Option<roles::Words>) -> Vec<String> {
+    let mut all = ours.unwrap_or_default();
+    all.extend(foreign.map(|words| words.0).unwrap_or_default());
+    all.sort_unstable();
+    all
 }
 
 #[cfg(test)]
