@@ -98,6 +98,7 @@ async fn token(app: &App) -> String {
         browser: String::new(),
         user_agent: String::new(),
         expires_at: end,
+        external_id: None,
         refresh_expires_at: end,
     };
     let id = session.id;

@@ -13,7 +13,7 @@
 //!                           │              │
 //!                        services ◄────────┘      the hall: what is shared, and the acts that need several rooms
 //!             ┌─────────────┼──────────────┐
-//!         realtime        store          auth     the rooms: sockets, rows, identity
+//!      realtime   store   auth   outgoing         the rooms: sockets, rows, identity, calls to other systems
 //!             └─────────────┼──────────────┘
 //!              protocol   clock   config          the ground: words, time, settings
 //! ```
@@ -43,6 +43,7 @@ pub mod jobs;
 pub mod services;
 
 pub mod auth;
+pub mod outgoing;
 pub mod realtime;
 pub mod store;
 

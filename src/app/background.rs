@@ -25,6 +25,8 @@ pub(super) fn start(app: &App, ending: &CancellationToken) {
     spawn(app, ending, follow(services()));
     spawn(app, ending, losses(services()));
     spawn(app, ending, keys(services()));
+    spawn(app, ending, issuers(services()));
+    spawn(app, ending, outbox(services()));
 }
 
 fn spawn(app: &App, ending: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
@@ -98,6 +100,32 @@ async fn keys(services: Services) {
             Err(error) => tracing::warn!(%error, "the signing keys were not read again"),
         }
     }
+}
+
+/// A JWKS file that somebody replaced; the one before counts until the new one can be used.
+async fn issuers(services: Services) {
+    let (mut seconds, mut told) = (every(SECOND), String::new());
+    loop {
+        seconds.tick().await;
+        for news in services.issuers().read_changed_files() {
+            match news {
+                Ok(name) => {
+                    told.clear();
+                    tracing::info!(issuer = name, "the JWKS file was read again");
+                }
+                // Said once, not every second.
+                Err(error) if error.to_string() != told => {
+                    told = error.to_string();
+                    tracing::warn!("{told} The keys before it stay.");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+async fn outbox(services: Services) {
+    services.make_calls().await;
 }
 
 /// Zero, which tokio would panic on, means as often as sensible.

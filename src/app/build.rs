@@ -3,18 +3,20 @@
 use std::io;
 use std::sync::Arc;
 
+use chrono_tz::Tz;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{App, StartError};
-use crate::auth::{Cost, Failures, Keyring, Passwords, RefreshTokens, Tickets, Tokens};
+use crate::auth::{Confirmations, Cost, Failures, Issuers, Keyring, Passwords, RefreshTokens, Tickets, Tokens};
 use crate::clock::Clock;
 use crate::config::{Config, ConnectionPolicy};
 use crate::events;
 use crate::jobs::Board;
+use crate::outgoing::Sender;
 use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
-use crate::services::{Limits, Parts, Services};
+use crate::services::{Limits, Outbox, Parts, Services};
 use crate::store::{Direction, LogWriter, Store};
 
 impl App {
@@ -28,6 +30,7 @@ impl App {
     ) -> Result<App, StartError> {
         let store = Store::open(&config.database).await?;
         store.migrate(Direction::Up).await?;
+        let store = store.with_default_issuer(&config.auth.default_issuer, clock.now()).await?;
         let (services, presence) = hall(config, clock, cost, store)?;
         let tasks = TaskTracker::new();
         let board = Board::start(services.clone(), &tasks).await.map_err(StartError::Jobs)?;
@@ -65,6 +68,10 @@ fn hall(
         manager,
         presence: presence.clone(),
         tokens: Tokens::new(keyring.clone(), auth),
+        issuers: Issuers::open(auth, Tz::UTC)?,
+        confirmations: Confirmations::new(auth.max_failure_entries),
+        sender: Sender::new(&config.outgoing).map_err(StartError::Outgoing)?,
+        outbox: Outbox::default(),
         refresh_tokens: RefreshTokens::new(keyring.clone()),
         keyring,
         passwords: Passwords::new(cost, auth.password_queue),

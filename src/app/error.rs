@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::auth::{KeyError, PasswordError, PasswordRule};
+use crate::auth::{IssuerError, KeyError, PasswordError, PasswordRule};
 use crate::store::StoreError;
 
 /// Each names the setting and the way out; none shows a password.
@@ -28,6 +28,12 @@ pub enum StartError {
     /// There are no keys to sign with.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// Another system's key cannot be used.
+    #[error(transparent)]
+    Issuers(#[from] IssuerError),
+    /// Calls to other systems cannot be made.
+    #[error("{0}")]
+    Outgoing(String),
     /// A job cannot be planned.
     #[error("{0}")]
     Jobs(String),

@@ -3,8 +3,10 @@
 //! from `Clock`.
 
 mod address;
+mod confirmations;
 mod expiring;
 mod identity;
+mod issuers;
 mod keys;
 mod limits;
 mod password;
@@ -16,7 +18,9 @@ mod tickets;
 mod tokens;
 
 pub use address::{client_ip, limit_key, masked, network_of, origin_allowed};
+pub use confirmations::{Confirmation, Confirmations};
 pub use identity::{Identity, Rights, UserKey};
+pub use issuers::{Foreign, IssuerError, Issuers, OWN_ISSUER};
 pub use keys::{KeyError, Keyring};
 pub use limits::{Failures, Rate};
 pub use password::{

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime;
 
+use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Loaded};
 use crate::store::{Direction, Store};
 use failure::{Done, Failure};
@@ -116,7 +117,7 @@ fn load(file: Option<PathBuf>) -> Result<Loaded, Failure> {
 async fn open(config: &Config) -> Result<Store, Failure> {
     let store = Store::open(&config.database).await?;
     store.migrate(Direction::Up).await?;
-    Ok(store)
+    Ok(store.with_default_issuer(&config.auth.default_issuer, SystemClock::new().now()).await?)
 }
 
 /// One line of answer. A reader that has gone away (`| head`) is no failure.

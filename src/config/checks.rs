@@ -5,6 +5,7 @@ use std::time::Duration;
 use humantime_serde::re::humantime;
 use toml::Value;
 
+use super::issuers;
 use super::layers::{Settings, defaults};
 use super::{Algorithm, Config, ConfigError, Secret, Socket};
 
@@ -43,11 +44,15 @@ fn duration(value: &Value) -> Option<Duration> {
 pub(super) fn expected(key: &str) -> &'static str {
     match key {
         "auth.algorithm" => "\"HS256\" or \"EdDSA\"",
+        "auth.default_issuer" => "empty or the name of an entry of auth.issuers",
+        "auth.issuers" => "a list of tables, each as [[auth.issuers]]",
         "auth.logins" => "\"many\", \"one\" or a number above zero",
         "log.format" => "\"text\" or \"json\"",
         "server.allowed_origins" => "a list of origins as \"https://admin.example.com\", without a path",
         "server.listen" => "an address and a port as \"127.0.0.1:8080\" or \"[::]:8080\"",
-        "server.trusted_proxies" => "a list of networks as \"10.0.0.0/8\", for one address \"127.0.0.1/32\"",
+        "outgoing.allow" | "server.trusted_proxies" => {
+            "a list of networks as \"10.0.0.0/8\", for one address \"127.0.0.1/32\""
+        }
         "socket.per_user_policy" => "\"reject\" or \"replace\"",
         "database.table_prefix" => "at most 30 small letters, digits and _",
         _ => match defaults().ok().and_then(|mut defaults| defaults.remove(key)).map(|setting| setting.value) {
@@ -94,6 +99,8 @@ pub(super) fn together(config: &Config, settings: &Settings) -> Result<(), Confi
     for key in ["auth.audience", "auth.issuer", "data.dir", "database.url"] {
         check.not_empty(key)?;
     }
+    check.form("auth.default_issuer", auth.default_issuer.len() <= 32)?;
+    issuers::check(&auth.issuers, &auth.default_issuer).map_err(ConfigError)?;
     check.signing_key(auth.algorithm, &auth.signing_key)?;
     check.previous_key(&auth.previous_signing_key)?;
     check.at_most(("auth.access_ttl", auth.access_ttl), ("auth.key_overlap", auth.key_overlap))?;

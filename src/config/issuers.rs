@@ -132,7 +132,9 @@ pub(super) fn check(issuers: &[Issuer], default_issuer: &str) -> Result<(), Stri
     for issuer in issuers {
         let named = |problem: &str| Err(format!("auth.issuers {:?} {problem}", issuer.name));
         if !is_name(&issuer.name) || RESERVED.contains(&issuer.name.as_str()) {
-            return named("cannot be called so; a name has 1 to 32 small letters, digits and -, and is not key or rollcall.");
+            return named(
+                "cannot be called so; a name has 1 to 32 small letters, digits and -, and is not key or rollcall.",
+            );
         }
         if !names.insert(&issuer.name) {
             return named("is there twice; give each entry a name of its own.");
@@ -191,7 +193,8 @@ fn keys(issuer: &Issuer) -> Option<String> {
 
 fn urls(issuer: &Issuer) -> Option<String> {
     for (key, text) in [("verify_url", &issuer.verify_url), ("revoke_url", &issuer.revoke_url)] {
-        let fits = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty();
+        let fits =
+            |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty();
         if !text.is_empty() && !url::Url::parse(text).is_ok_and(|url| fits(&url)) {
             return Some(format!("has a {key} that is no http or https address."));
         }

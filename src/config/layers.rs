@@ -57,6 +57,7 @@ impl Setting {
             Some("") if SECRETS.contains(&key) => "(not set)".to_owned(),
             Some(url) if key == "database.url" => database_url::without_password(url),
             _ if SECRETS.contains(&key) => "(hidden)".to_owned(),
+            _ if key == "auth.issuers" => return without_keys(&self.value).to_string(),
             _ => return self.value.to_string(),
         };
         Value::String(text).to_string()
@@ -67,6 +68,19 @@ impl Setting {
         let (named, shown) = (self.named(key), self.shown(key));
         ConfigError(format!("{named} is {shown}, but should be {}.", checks::expected(key)))
     }
+}
+
+/// A list of tables with its secrets hidden.
+fn without_keys(issuers: &Value) -> Value {
+    let mut shown = issuers.clone();
+    for issuer in shown.as_array_mut().into_iter().flatten().filter_map(Value::as_table_mut) {
+        for name in ["key", "revoke_secret"] {
+            if let Some(secret) = issuer.get_mut(name) {
+                *secret = Value::from("(hidden)");
+            }
+        }
+    }
+    shown
 }
 
 /// The embedded file.

@@ -5,6 +5,7 @@
 
 mod checks;
 mod database_url;
+mod issuers;
 mod layers;
 mod secret;
 mod sections;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+pub use issuers::{Issuer, IssuerAlgorithm, WhenAway};
 pub use secret::Secret;
 pub use sections::*;
 
@@ -84,6 +86,11 @@ fn deserialize(settings: &Settings) -> Result<Config, ConfigError> {
     serde_path_to_error::deserialize(Value::Table(sections)).map_err(
         |error: serde_path_to_error::Error<toml::de::Error>| {
             let path = error.path().to_string();
+            if let Some((key, entry)) = path.split_once('[').filter(|(key, _)| *key == "auth.issuers") {
+                // The value itself is not shown: it may be a secret.
+                let what = error.inner().message().replace('\n', " ");
+                return ConfigError(format!("{} cannot be read at [{entry}: {what}.", settings[key].named(key)));
+            }
             match settings.get_key_value(path.split('[').next().unwrap_or_default()) {
                 Some((key, setting)) => setting.unexpected(key),
                 None => ConfigError(format!("{path} cannot be read: {}.", error.inner().message())),

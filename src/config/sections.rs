@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::Secret;
+use super::{Issuer, Secret};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub online: Online,
     /// Who counts as gone, and when.
     pub presence: Presence,
+    /// Calls to other systems.
+    pub outgoing: Outgoing,
     /// What is logged, and how.
     pub log: Log,
     /// The API documentation.
@@ -173,6 +175,10 @@ pub struct Auth {
     /// How often a change made by another process (the command line) is looked for.
     #[serde(with = "humantime_serde")]
     pub follow_interval: Duration,
+    /// The issuer whose users have bare ids; empty is our own login.
+    pub default_issuer: String,
+    /// Other systems whose tokens are accepted.
+    pub issuers: Vec<Issuer>,
 }
 
 /// `[socket]`
@@ -246,6 +252,24 @@ pub struct Presence {
     /// Time a user stays online after the last socket was lost. Zero means none.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
+}
+
+/// `[outgoing]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outgoing {
+    /// Networks that may be called although they are private, and without TLS.
+    pub allow: Vec<IpNet>,
+    /// Time for one call, from the name's look-up to the end of the answer.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// Bytes of an answer, at most.
+    pub max_answer: usize,
+    /// Certificates that are trusted beside the system's, in PEM; empty means none.
+    pub ca_file: PathBuf,
+    /// Time after which a call that keeps failing is given up.
+    #[serde(with = "humantime_serde")]
+    pub retry_for: Duration,
 }
 
 /// How log lines look.

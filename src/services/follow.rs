@@ -64,7 +64,7 @@ impl Services {
 
     /// Gives a user's open sockets the rights the database says, without reconnecting.
     pub async fn refresh_rights(&self, user: &UserKey) {
-        let Ok(Some(rights)) = self.store().rights(user).await else { return };
+        let Ok(Some(rights)) = self.rights(user).await else { return };
         let publication =
             Publication { target: Target::Users(vec![user.clone()]), payload: Payload::Rights(Arc::new(rights)) };
         if let Err(error) = self.broker().publish(publication).await {

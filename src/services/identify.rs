@@ -99,6 +99,9 @@ impl Services {
 
     /// The caller behind an access token, and what its session narrows permissions to.
     pub async fn identify_at(&self, door: Door, token: &str) -> Result<(Identity, Permissions), Denied> {
+        if let Some(foreign) = self.issuers().verify(token, self.clock().now()) {
+            return self.identify_foreign(door, token, foreign.map_err(Denied::Token)?).await;
+        }
         let claims = self.tokens().verify(token, self.clock().now()).map_err(Denied::Token)?;
         let (identity, scopes) = self.standing(door, claims.session, claims.expires_at).await?;
         // A session id of somebody else under a good signature would be our own mistake: refuse rather than guess.
@@ -121,11 +124,12 @@ impl Services {
         })?;
         let row = row.ok_or(Denied::Revoked { kind: None, reason: String::new() })?;
         self.check(door, &row)?;
+        let rights = self.with_foreign_roles(&row.user, row.rights);
         let identity = Identity {
             user: row.user,
             session: row.session,
             app: row.app.into(),
-            rights: Arc::new(row.rights),
+            rights: Arc::new(rights),
             expires_at: expires_at.min(row.expires_at),
             session_expires_at: row.expires_at,
             logged_in_at: row.created_at,
@@ -156,7 +160,7 @@ impl Services {
 
     /// The user's roles and permissions as of now; none when there is no such user.
     pub async fn roles_of(&self, user: &UserKey) -> Option<Vec<Arc<str>>> {
-        let rights = self.store().rights(user).await.ok()??;
+        let rights = self.rights(user).await.ok()??;
         Some(rights.roles.to_vec())
     }
 }

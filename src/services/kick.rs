@@ -7,10 +7,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::upstream::Told;
 use super::{Origin, Services};
 use crate::auth::{Identity, UserKey};
 use crate::realtime::{Column, OnlineClient, OnlineFilter, OnlineQuery, PresenceError};
-use crate::store::{Audited, Kind, NewRevocation, Revocation, StoreError, Targets};
+use crate::store::{Audited, Kind, NewRevocation, Revocation, StoreError, Targets, Upstream};
 
 /// Whom.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +65,8 @@ pub struct Kicked {
     pub users: Vec<UserKey>,
     /// The end of the lockout.
     pub until: Option<DateTime<Utc>>,
+    /// Whether the systems that the users come from know of it.
+    pub upstream: Upstream,
 }
 
 /// Clients a node has not closed yet.
@@ -110,8 +113,15 @@ impl Services {
         self.guard(&kick, &plan).await?;
         let now = self.clock().now();
         let until = kick.lockout.map(|lockout| now + TimeDelta::from_std(lockout).unwrap_or(TimeDelta::MAX));
-        let mut kicked =
-            Kicked { id: None, matched: plan.matched.len(), closed: 0, pending: Vec::new(), users: plan.users, until };
+        let mut kicked = Kicked {
+            id: None,
+            matched: plan.matched.len(),
+            closed: 0,
+            pending: Vec::new(),
+            users: plan.users,
+            until,
+            upstream: Upstream::None,
+        };
         if kick.dry_run {
             return Ok(kicked);
         }
@@ -125,6 +135,7 @@ impl Services {
             kicked.pending.push(Pending { node: self.node().clone(), clients: delivered.dropped });
         }
         self.store().set_revocation_outcome(revocation.id, kicked.matched as u64, kicked.closed as u64).await?;
+        kicked.upstream = self.await_upstream(revocation.seq).await?;
         Ok(kicked)
     }
 
@@ -214,8 +225,13 @@ impl Services {
             "clients": targets.clients, "sessions": targets.sessions, "users": names,
         });
         let mut new = NewRevocation::new(Kind::Kick, &kick.origin.actor(kick.by));
-        new.targets = targets;
         new.ends_sessions = kick.revoke || kick.lockout.is_some();
+        if new.ends_sessions {
+            let by = &kick.by.rights.username;
+            let told = Told { targets: &targets, reason: &kick.reason, by, until: kicked.until };
+            new.calls = self.calls_about(&told).await?;
+        }
+        new.targets = targets;
         new.until = kicked.until;
         new.reason = kick.reason.clone();
         new.audit = Some(Audited { action: "online.kick".to_owned(), target: names.join(" "), detail });

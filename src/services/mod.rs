@@ -3,10 +3,12 @@
 
 mod ending;
 mod follow;
+mod foreign;
 mod identify;
 mod kick;
 mod limits;
 mod login;
+mod upstream;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,10 +21,12 @@ pub use identify::{Denied, Door};
 pub use kick::{Kick, KickRefused, Kicked, Pending, Whom};
 pub use limits::Limits;
 pub use login::{Attempt, LoggedIn, LoginDenied};
+pub use upstream::Outbox;
 
-use crate::auth::{Failures, Identity, Keyring, Passwords, RefreshTokens, Tickets, Tokens};
+use crate::auth::{Confirmations, Failures, Identity, Issuers, Keyring, Passwords, RefreshTokens, Tickets, Tokens};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::outgoing::Sender;
 use crate::realtime::{Agent, Broker, ClientManager, Presence};
 use crate::store::{Actor, LogWriter, Store};
 
@@ -52,6 +56,14 @@ pub struct Parts {
     pub keyring: Arc<Keyring>,
     /// Access tokens.
     pub tokens: Tokens,
+    /// Other systems whose tokens are accepted.
+    pub issuers: Issuers,
+    /// What they said of their tokens.
+    pub confirmations: Confirmations,
+    /// Calls to other systems.
+    pub sender: Sender,
+    /// Wakes the worker that makes the calls of the outbox.
+    pub outbox: Outbox,
     /// Refresh tokens.
     pub refresh_tokens: RefreshTokens,
     /// Password computations.
@@ -154,6 +166,16 @@ impl Services {
     /// Access tokens.
     pub fn tokens(&self) -> &Tokens {
         &self.0.tokens
+    }
+
+    /// Other systems whose tokens are accepted.
+    pub fn issuers(&self) -> &Issuers {
+        &self.0.issuers
+    }
+
+    /// Calls to other systems.
+    pub fn sender(&self) -> &Sender {
+        &self.0.sender
     }
 
     /// Password computations.

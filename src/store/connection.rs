@@ -62,7 +62,7 @@ impl Store {
     }
 
     /// The same with another name for our own accounts' issuer; empty is the default issuer.
-    pub fn with_own_issuer(mut self, name: &str) -> Store {
+    pub(super) fn with_own_issuer(mut self, name: &str) -> Store {
         self.own_issuer = name.into();
         self
     }

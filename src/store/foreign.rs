@@ -55,6 +55,12 @@ impl Store {
         self.renew_foreign(&who, now).await
     }
 
+    /// Until when tokens of this user open nothing; none when all do, or nobody knows them.
+    pub async fn tokens_refused_before(&self, user: &UserKey) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let row = users::Entity::find().filter(is(user)).one(self.db()).await?;
+        Ok(row.and_then(|row| row.tokens_refused_before))
+    }
+
     /// Lets a session that stands end later. An end never comes nearer.
     pub async fn prolong_session(&self, session: Uuid, until: DateTime<Utc>) -> Result<(), StoreError> {
         let later =

@@ -45,7 +45,7 @@ pub use error::{Cause, StoreError};
 pub use foreign::{Foreigner, MAX_FOREIGN_ID};
 pub use lockouts::Lockout;
 pub use login_log::NewLogin;
-pub use outbox::{Attempt, Call, MAX_BODY, NewCall, Upstream};
+pub use outbox::{Attempt, Call, NewCall, Upstream};
 pub use page::{Page, Paging};
 pub use prune::Pruned;
 pub use refresh::Refresh;

@@ -11,9 +11,6 @@ use super::connection::Write;
 use super::text::{cut, new_id, uuid};
 use super::{Store, StoreError};
 
-/// Longest body of a call in bytes. A kick's has some hundred, and 40 more for each session it names.
-pub const MAX_BODY: usize = 60_000;
-
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 pub(super) struct Model {
     #[sea_orm(primary_key)]

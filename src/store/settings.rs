@@ -23,6 +23,28 @@ impl Store {
         Ok(Entity::find_by_id(name).one(self.db()).await?.map(|row| row.value))
     }
 
+    /// Gives the bare ids to this issuer; empty is our own. [`StoreError::Settings`] when there are users already who would
+    /// turn into others.
+    pub async fn with_default_issuer(self, name: &str, now: DateTime<Utc>) -> Result<Store, StoreError> {
+        const NAME: &str = "auth.default_issuer";
+        let known = match self.setting(NAME).await? {
+            None if super::users::Entity::find().one(self.db()).await?.is_some() => Some(String::new()),
+            known => known,
+        };
+        match known {
+            Some(known) if known != name => {
+                return Err(StoreError::Settings(format!(
+                    "auth.default_issuer is {name:?}, but this database was begun with {known:?}; users would turn into \
+                     others. Set it back, or begin with an empty database."
+                )));
+            }
+            Some(_) => {}
+            None => self.set_setting(NAME, name, now).await?,
+        }
+        let own = if name.is_empty() { "" } else { crate::auth::OWN_ISSUER };
+        Ok(self.with_own_issuer(own))
+    }
+
     /// Sets a value. A name has at most 128 characters.
     pub async fn set_setting(&self, name: &str, value: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
         let row = ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()), updated_at: Set(now) };

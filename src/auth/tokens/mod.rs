@@ -1,8 +1,8 @@
 //! Access tokens: JWTs (RFC 7519) that say who by which login, and nothing else. What the caller may do comes from the
 //! session's user at the time of asking, never from a claim.
 //!
-//! Only our own tokens are read here. Tokens of other issuers will be told apart by `iss` and `kid` before this is asked,
-//! and verified with keys of their own.
+//! Only our own tokens are read here. Tokens of other issuers are told apart before this is asked (`auth::Issuers`), and
+//! verified with keys of their own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::auth::{Keyring, UserKey};
 use crate::config;
 
 /// Longest token that is looked at, in bytes. Ours have some four hundred.
-const MAX_TOKEN: usize = 8 * 1024;
+pub(super) const MAX_TOKEN: usize = 8 * 1024;
 
 /// How far ahead of ours the clock of a node that signed may be, in seconds. An expiry gets no such grace.
-const LEEWAY: i64 = 60;
+pub(super) const LEEWAY: i64 = 60;
 
 /// Issues and verifies access tokens.
 pub struct Tokens {
@@ -52,7 +52,7 @@ pub enum TokenError {
     #[error("The token is malformed.")]
     Malformed,
     /// Not signed by a key that is or recently was ours, with that key's algorithm.
-    #[error("The token was not signed by this server.")]
+    #[error("The token was not signed by this server, or by anybody it believes.")]
     BadSignature,
     /// Its time is over.
     #[error("The token has expired.")]
@@ -66,6 +66,12 @@ pub enum TokenError {
     /// Issued by somebody else.
     #[error("The token comes from another issuer.")]
     WrongIssuer,
+    /// Another system's, without an end and without a time of issue to count from.
+    #[error("The token has no end, and its issuer is not asked about it.")]
+    Endless,
+    /// Another system's, which says that it is over.
+    #[error("The system that issued the token says that it is over.")]
+    NotConfirmed,
 }
 
 impl Tokens {
@@ -161,7 +167,7 @@ struct Payload {
 }
 
 /// The library compares times with the machine's clock; ours may have been moved by a test, so `judge` does it.
-fn signature_only(algorithm: jsonwebtoken::Algorithm) -> Validation {
+pub(super) fn signature_only(algorithm: jsonwebtoken::Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
@@ -169,7 +175,7 @@ fn signature_only(algorithm: jsonwebtoken::Algorithm) -> Validation {
     validation
 }
 
-fn refusal(error: jsonwebtoken::errors::Error) -> TokenError {
+pub(super) fn refusal(error: jsonwebtoken::errors::Error) -> TokenError {
     match error.kind() {
         ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => TokenError::BadSignature,
         _ => TokenError::Malformed,

@@ -79,6 +79,9 @@ pub(super) struct Kicked {
     dry_run: bool,
     /// Users it is about.
     users: Vec<String>,
+    /// Whether the systems that the users come from know of it: `confirmed`, `pending`, or `none` when there is nobody to
+    /// tell.
+    upstream: String,
     /// The end of the lockout.
     #[oai(skip_serializing_if_is_none)]
     until: Option<DateTime<Utc>>,
@@ -106,6 +109,8 @@ struct KickRow {
     closed: u64,
     pending: Vec<Pending>,
     complete: bool,
+    /// As of now; `pending` as well when it was given up.
+    upstream: String,
     #[oai(skip_serializing_if_is_none)]
     until: Option<DateTime<Utc>>,
 }
@@ -181,6 +186,7 @@ impl KickApi {
     ) -> poem::Result<Json<KickRow>> {
         let row = services.store().revocation(uuid(&id, "kick")?).await.map_err(Problem::from)?;
         let row = row.filter(|row| row.kind == crate::store::Kind::Kick).ok_or_else(|| Problem::not_found("kick"))?;
+        let upstream = services.store().upstream_of(row.seq).await.map_err(Problem::from)?;
         let left = row.matched.saturating_sub(row.closed);
         let pending = (left > 0).then(|| Pending { node: services.node().to_string(), clients: left });
         Ok(Json(KickRow {
@@ -192,6 +198,7 @@ impl KickApi {
             closed: row.closed,
             complete: pending.is_none(),
             pending: pending.into_iter().collect(),
+            upstream: upstream.word().to_owned(),
             until: row.until,
         }))
     }
@@ -257,6 +264,7 @@ pub(super) async fn kick(
             .collect(),
         dry_run,
         users: kicked.users.iter().map(ToString::to_string).collect(),
+        upstream: kicked.upstream.word().to_owned(),
         until: kicked.until,
     };
     Ok(if answer.complete { KickAnswer::Done(Json(answer)) } else { KickAnswer::Pending(Json(answer)) })
