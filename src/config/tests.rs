@@ -288,3 +288,40 @@ fn enormous_values_are_refused_before_anything_can_overflow() {
         assert!(env_refusal(name, value).contains(", but should be "), "{name}");
     }
 }
+
+fn issuer(lines: &str) -> String {
+    refusal(&format!("[[auth.issuers]]\nname = \"shop\"\nalgorithm = \"HS256\"\n{lines}"))
+}
+
+#[test]
+fn an_issuer_that_cannot_work_is_refused_with_the_way_out() {
+    for (lines, told) in [
+        ("key = \"x\"", "matches no token; set iss, kid or match_without_iss."),
+        ("iss = \"x\"", "has no key; set key, key_file or jwks_file."),
+        ("iss = \"x\"\nkey = \"x\"\nkey_file = \"y\"", "has more than one of key, key_file and jwks_file; keep one."),
+        ("iss = \"x\"\njwks_file = \"y\"", "has a JWKS file and a secret's algorithm; a JWKS file holds public keys."),
+        ("match_without_iss = true\nkey = \"x\"", "takes tokens that may have no `exp`; set max_age, or verify_url."),
+        ("iss = \"x\"\nkey = \"x\"\nverify_cache = \"61s\"", "has a verify_cache above 60s, the most that is allowed."),
+        ("iss = \"x\"\nkey = \"x\"\nverify_url = \"ftp://x\"", "has a verify_url that is no http or https address."),
+        (
+            "iss = \"x\"\nkey = \"x\"\nrevoke_url = \"https://x\"",
+            "has a revoke_url and nothing to sign with; set revoke_secret or revoke_secret_file.",
+        ),
+    ] {
+        assert_eq!(issuer(lines), format!("auth.issuers \"shop\" {told}"));
+    }
+    let twice =
+        "iss = \"x\"\nkey = \"x\"\n[[auth.issuers]]\nname = \"shop\"\nalgorithm = \"HS256\"\niss = \"y\"\nkey = \"x\"";
+    assert!(issuer(twice).contains("is there twice"));
+    assert!(refusal("[[auth.issuers]]\nname = \"key\"\nalgorithm = \"HS256\"").contains("cannot be called so"));
+    assert!(issuer("algorithm2 = 1").starts_with("auth.issuers in rollcall.toml cannot be read at [0]"));
+    assert!(refusal("[auth]\ndefault_issuer = \"shop\"").contains("no entry of auth.issuers is called so"));
+}
+
+#[test]
+fn an_issuers_secrets_are_not_printed() {
+    let file = "[[auth.issuers]]\nname = \"shop\"\nalgorithm = \"HS256\"\niss = \"x\"\nkey = \"hush one\"\nrevoke_secret = \"hush two\"";
+    let loaded = with_file(file).expect("settings");
+    let shown = format!("{}{:?}", loaded.effective(), loaded.config);
+    assert!(!shown.contains("hush") && loaded.effective().contains("name = \"shop\""), "{shown}");
+}

@@ -117,7 +117,10 @@ impl Services {
                 refresh_expires_at: end,
                 external_id: Some(foreign.external_id.clone()),
             };
-            return self.store().admit_foreign(&who, session, now).await;
+            self.store().admit_foreign(&who, session, now).await?;
+            // Another login of the user may be open with the roles of an older token.
+            self.refresh_rights(&who.user).await;
+            return Ok(());
         };
         let later = match foreign.expires_at {
             Some(end) => row.expires_at < end,

@@ -106,8 +106,9 @@ impl Services {
         let now = self.clock().now();
         let lease = now + delta(self.config().outgoing.timeout) + TimeDelta::seconds(5);
         let mut claimed = Vec::new();
-        for call in self.store().due_calls(now, room as u64).await? {
+        for mut call in self.store().due_calls(now, room as u64).await? {
             if self.store().claim_call(&call, lease).await? {
+                call.attempts += 1;
                 claimed.push(call);
             }
         }
@@ -167,7 +168,7 @@ fn signer(issuer: &Issuer) -> Result<Signer, String> {
     Signer::new(&secret).ok_or_else(|| "revoke_secret is too short or no base64".to_owned())
 }
 
-/// Doubling from a second, with up to a quarter more so that calls that failed together do not come back together.
+/// Doubling from two seconds, with up to a quarter more so that calls that failed together do not come back together.
 fn pause(attempts: u32) -> TimeDelta {
     let pause = TimeDelta::seconds(1 << attempts.min(10)).min(LONGEST_PAUSE);
     pause + TimeDelta::milliseconds(rand::random_range(0..=pause.num_milliseconds() / 4))

@@ -1,6 +1,7 @@
 //! A whole server per test: a free port, a database of its own, a clock that can be moved. A caller is a value (`TestUser`),
 //! a client is one we did not write (`TestSocket`), and `shutdown` proves that nothing was left behind.
 
+pub(crate) mod other_system;
 mod process;
 mod socket;
 mod user;
@@ -97,6 +98,11 @@ impl TestApp {
     /// Logs in as a user would; panics where that fails.
     pub(crate) async fn login(&self, username: &str) -> TestUser {
         TestUser::login(self, username).await
+    }
+
+    /// Somebody with a token of another system.
+    pub(crate) fn foreign(&self, token: String) -> TestUser {
+        TestUser::with_token(self, token)
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -45,6 +45,12 @@ impl TestUser {
         user
     }
 
+    /// Somebody who has a token and nothing else.
+    pub(super) fn with_token(app: &TestApp, token: String) -> TestUser {
+        let (base, http) = (app.url(""), app.http.clone());
+        TestUser { id: String::new(), token, session: String::new(), cookie: String::new(), base, http }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.call("GET", path, Value::Null).await
     }

@@ -1662,6 +1662,8 @@ export interface components {
             reason: string;
             /** Format: date-time */
             until?: string;
+            /** @description As of now; `pending` as well when it was given up. */
+            upstream: string;
         };
         /**
          * Kicked
@@ -1688,6 +1690,11 @@ export interface components {
              * @description The end of the lockout.
              */
             until?: string;
+            /**
+             * @description Whether the systems that the users come from know of it: `confirmed`, `pending`, or `none` when there is nobody to
+             *     tell.
+             */
+            upstream: string;
             /** @description Users it is about. */
             users: string[];
         };

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::tokens::{LEEWAY, MAX_TOKEN};
-use super::{Permissions, TokenError, UserKey};
+use super::{Permission, Permissions, TokenError, UserKey};
 use crate::config::{self, Issuer};
 use keys::Keys;
 
@@ -78,6 +78,10 @@ impl Issuers {
     /// Takes other settings, all of them or, when one cannot be used, none.
     pub fn replace(&self, auth: &config::Auth, zone: Tz) -> Result<(), IssuerError> {
         let entry = |settings: &Issuer| {
+            let unknown = |words: &&String| words.parse::<Permission>().is_err();
+            if let Some(word) = settings.roles.values().flatten().find(unknown) {
+                return Err(IssuerError::of(settings, &format!("roles name {word:?}, which is no permission.")));
+            }
             let label = if settings.name == auth.default_issuer { "" } else { &settings.name };
             let keys = Keys::read(settings).map_err(|problem| IssuerError::of(settings, &problem))?;
             Ok(Arc::new(Entry { settings: Arc::new(settings.clone()), keys, label: label.to_owned(), zone }))

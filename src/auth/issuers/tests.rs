@@ -99,6 +99,15 @@ fn a_hotgo_token_is_a_user_with_a_name_and_a_role() {
 }
 
 #[test]
+fn a_role_gets_only_permissions_that_there_are() {
+    let entry = format!("algorithm = \"HS256\"\niss = \"x\"\nkey = \"{SECRET}\"\nroles = {{ a = [\"online:raed\"] }}");
+    assert_eq!(
+        issuers(&entry).unwrap_err(),
+        "auth.issuers \"shop\": roles name \"online:raed\", which is no permission."
+    );
+}
+
+#[test]
 fn java_gives_its_secret_as_base64() {
     let entry = "algorithm = \"HS512\"\nmatch_without_iss = true\nkey = \"YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXo=\"\nkey_base64 = true\n\
                  session_claim = \"login_user_key\"\nverify_url = \"https://shop.example.com/getInfo\"";
