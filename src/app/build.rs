@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use chrono_tz::Tz;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -80,7 +81,7 @@ fn hall(
         limits: Limits::new(&clock, &config),
         draining: CancellationToken::new(),
         clock,
-        config,
+        config: ArcSwap::from_pointee(config),
     });
     Ok((services, presence))
 }

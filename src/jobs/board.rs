@@ -70,7 +70,7 @@ struct Turn(Arc<Runner>);
 impl Board {
     /// Starts every job of the timetable. `Err` names the setting whose cron expression does not work.
     pub async fn start(services: Services, tasks: &TaskTracker) -> Result<Arc<Board>, String> {
-        let jobs = timetable(services.config());
+        let jobs = timetable(&services.config());
         Board::start_with(jobs, services, tasks).await
     }
 

@@ -13,6 +13,7 @@ mod upstream;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -36,8 +37,8 @@ pub struct Services(Arc<Parts>);
 
 /// What the hall is made of; `App` puts it together.
 pub struct Parts {
-    /// Settings.
-    pub config: Config,
+    /// Settings, which a reload replaces as a whole.
+    pub config: ArcSwap<Config>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Name of this node.
@@ -118,9 +119,9 @@ impl Services {
         Services(Arc::new(parts))
     }
 
-    /// Settings.
-    pub fn config(&self) -> &Config {
-        &self.0.config
+    /// Settings as of now. Whoever needs two that fit together keeps the handle.
+    pub fn config(&self) -> Arc<Config> {
+        self.0.config.load_full()
     }
 
     /// Time.

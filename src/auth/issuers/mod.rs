@@ -59,6 +59,9 @@ pub struct Foreign {
 #[error("{0}")]
 pub struct IssuerError(String);
 
+/// A system, and what a token that its key verified says.
+type Verified = (Arc<Entry>, Map<String, Value>);
+
 struct Entry {
     settings: Arc<Issuer>,
     keys: Keys,
@@ -174,7 +177,7 @@ impl IssuerError {
 }
 
 impl Entry {
-    fn verify(self: &Arc<Entry>, token: &str, header: &Header) -> Result<(Arc<Entry>, Map<String, Value>), TokenError> {
+    fn verify(self: &Arc<Entry>, token: &str, header: &Header) -> Result<Verified, TokenError> {
         Ok((self.clone(), self.keys.verify(token, header)?))
     }
 
@@ -216,11 +219,7 @@ impl Entry {
 }
 
 /// The one system whose key verifies a token that says nothing of where it comes from.
-fn one_that_verifies(
-    entries: &[Arc<Entry>],
-    token: &str,
-    header: &Header,
-) -> Option<Result<(Arc<Entry>, Map<String, Value>), TokenError>> {
+fn one_that_verifies(entries: &[Arc<Entry>], token: &str, header: &Header) -> Option<Result<Verified, TokenError>> {
     let candidates: Vec<_> = entries.iter().filter(|entry| entry.settings.match_without_iss).collect();
     if candidates.is_empty() {
         return None;
