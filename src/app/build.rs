@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use chrono_tz::Tz;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -69,7 +68,7 @@ fn hall(
         manager,
         presence: presence.clone(),
         tokens: Tokens::new(keyring.clone(), auth),
-        issuers: Issuers::open(auth, Tz::UTC)?,
+        issuers: Issuers::open(auth, config.server.timezone)?,
         confirmations: Confirmations::new(auth.max_failure_entries),
         sender: Sender::new(&config.outgoing).map_err(StartError::Outgoing)?,
         outbox: Outbox::default(),

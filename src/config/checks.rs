@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use chrono_tz::Tz;
 use humantime_serde::re::humantime;
 use toml::Value;
 
 use super::issuers;
-use super::layers::{Settings, defaults};
+use super::layers::{Setting, Settings, defaults};
 use super::{Algorithm, Config, ConfigError, Secret, Socket};
 
 /// Largest number: every counter and queue can hold it.
@@ -49,6 +50,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "auth.logins" => "\"many\", \"one\" or a number above zero",
         "log.format" => "\"text\" or \"json\"",
         "server.allowed_origins" => "a list of origins as \"https://admin.example.com\", without a path",
+        "server.timezone" => "a time zone as \"Europe/Berlin\"",
         "server.listen" => "an address and a port as \"127.0.0.1:8080\" or \"[::]:8080\"",
         "outgoing.allow" | "server.trusted_proxies" => {
             "a list of networks as \"10.0.0.0/8\", for one address \"127.0.0.1/32\""
@@ -85,8 +87,20 @@ pub(super) fn each_value(settings: &Settings) -> Result<(), ConfigError> {
         if !fits {
             return Err(setting.unexpected(key));
         }
+        if key == "server.timezone" {
+            timezone(setting, key)?;
+        }
     }
     Ok(())
+}
+
+/// A zone of the tz database; an unknown one is refused with the one most like it.
+fn timezone(setting: &Setting, key: &str) -> Result<(), ConfigError> {
+    let Some(name) = setting.value.as_str().filter(|name| name.parse::<Tz>().is_err()) else { return Ok(()) };
+    let like = |zone: &&Tz| strsim::jaro_winkler(&name.to_lowercase(), &zone.name().to_lowercase());
+    let nearest = chrono_tz::TZ_VARIANTS.iter().max_by(|a, b| like(a).total_cmp(&like(b)));
+    let nearest = nearest.map_or("UTC", |zone| zone.name());
+    Err(ConfigError(format!("{} is {name:?}, which is no time zone; did you mean {nearest:?}?", setting.named(key))))
 }
 
 /// The forms of texts, and the settings that must fit each other.

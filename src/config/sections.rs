@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono_tz::Tz;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -58,6 +59,8 @@ pub struct Server {
     /// Time over which sockets are sent away when the server stops.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
+    /// The zone of cron expressions and of times that are written without one, as HotGo's.
+    pub timezone: Tz,
     /// Time after which a stop no longer waits for anybody.
     #[serde(with = "humantime_serde")]
     pub stop_timeout: Duration,

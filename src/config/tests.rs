@@ -325,3 +325,15 @@ fn an_issuers_secrets_are_not_printed() {
     let shown = format!("{}{:?}", loaded.effective(), loaded.config);
     assert!(!shown.contains("hush") && loaded.effective().contains("name = \"shop\""), "{shown}");
 }
+
+#[test]
+fn an_unknown_time_zone_is_refused_with_the_nearest_one() {
+    assert_eq!(
+        refusal("[server]\ntimezone = \"Europe/Berln\""),
+        "server.timezone in rollcall.toml is \"Europe/Berln\", which is no time zone; did you mean \"Europe/Berlin\"?"
+    );
+    assert_eq!(
+        with_file("[server]\ntimezone = \"Asia/Shanghai\"").expect("settings").config.server.timezone.name(),
+        "Asia/Shanghai"
+    );
+}

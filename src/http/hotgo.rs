@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use poem::web::Data;
 use poem::{Request, Response, handler};
 use serde::{Deserialize, Serialize};
@@ -111,9 +112,10 @@ async fn online_list(request: &Request, services: &Services) -> Result<Value, Fa
     if !PAGE_SIZE.contains(&size) {
         return Err(invalid("pageSize"));
     }
+    let zone = services.config().server.timezone;
     let checked = |key: &str| filter(key, value(key)).map_err(|_| invalid(key));
     let times: Vec<_> =
-        asked.iter().filter(|(name, _)| name.starts_with("firstTime")).map(|(_, value)| time(value)).collect();
+        asked.iter().filter(|(name, _)| name.starts_with("firstTime")).map(|(_, value)| time(value, zone)).collect();
     let username = checked("username")?;
     let query = OnlineQuery {
         filter: OnlineFilter {
@@ -211,8 +213,9 @@ fn row(row: OnlineClient) -> Row {
     }
 }
 
-/// `2024-03-09 21:46:48`, without a zone: UTC; or Unix seconds or milliseconds.
-fn time(text: &str) -> Option<DateTime<Utc>> {
+/// `2024-03-09 21:46:48`, a time of `server.timezone`; or Unix seconds or milliseconds. Of the hour that comes twice when
+/// clocks go back, the first is meant; a time that clocks going forward leave out is an hour later.
+fn time(text: &str, zone: Tz) -> Option<DateTime<Utc>> {
     if let Ok(number) = text.parse::<i64>() {
         return if number > 100_000_000_000 {
             DateTime::from_timestamp_millis(number)
@@ -220,7 +223,30 @@ fn time(text: &str) -> Option<DateTime<Utc>> {
             DateTime::from_timestamp(number, 0)
         };
     }
-    NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok().map(|naive| naive.and_utc())
+    let naive = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok()?;
+    let local = |naive: NaiveDateTime| naive.and_local_timezone(zone).earliest();
+    local(naive).or_else(|| local(naive + TimeDelta::hours(1))).map(|at| at.to_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_without_a_zone_is_of_the_servers_also_when_its_clocks_change() {
+        for (zone, text, expected) in [
+            (Tz::UTC, "2024-03-09 21:46:48", "2024-03-09T21:46:48Z"),
+            (Tz::Asia__Shanghai, "2024-03-09 21:46:48", "2024-03-09T13:46:48Z"),
+            (Tz::Europe__Berlin, "2024-07-01 12:00:00", "2024-07-01T10:00:00Z"),
+            (Tz::Europe__Berlin, "2024-03-31 02:30:00", "2024-03-31T01:30:00Z"),
+            (Tz::Europe__Berlin, "2024-10-27 02:30:00", "2024-10-27T00:30:00Z"),
+            (Tz::Asia__Shanghai, "1709992008", "2024-03-09T13:46:48Z"),
+            (Tz::Asia__Shanghai, "1709992008000", "2024-03-09T13:46:48Z"),
+        ] {
+            assert_eq!(time(text, zone), Some(expected.parse().unwrap()), "{text} in {zone}");
+        }
+        assert_eq!(time("yesterday", Tz::UTC), None);
+    }
 }
 
 fn failed(message: impl Into<String>) -> Failure {

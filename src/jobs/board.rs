@@ -148,7 +148,8 @@ async fn put_up(
         }
         ready(()).boxed()
     };
-    let cron_job = CronJob::new_async(&runner.job.cron, knock).map_err(|_| unusable(&runner.job))?;
+    let zone = services.config().server.timezone;
+    let cron_job = CronJob::new_async_tz(&runner.job.cron, zone, knock).map_err(|_| unusable(&runner.job))?;
     let name = runner.job.name;
     let cron_id =
         scheduler.add(cron_job).await.map_err(|error| format!("The job {name} cannot be planned: {error}."))?;
@@ -282,6 +283,17 @@ mod tests {
         assert_eq!(board.run_now("often").await, Err(RunRefused::Running), "after the stop");
         assert_eq!(board.run_now("other").await, Err(RunRefused::Unknown));
         assert!(board.runs("other").is_none());
+    }
+
+    #[tokio::test]
+    async fn the_clock_is_that_of_the_servers_zone() {
+        let folder = tempfile::tempdir().unwrap();
+        let zone = |config: &mut crate::config::Config| config.server.timezone = chrono_tz::Asia::Shanghai;
+        let services = testing::app_in_with(folder.path(), zone).await.services().clone();
+        let job = job("daily", "0 30 5 * * *", |_| Box::pin(ready(Ok(JobOutcome::default()))));
+        let board = Board::start_with(vec![job], services, &TaskTracker::new()).await.unwrap();
+        let next = board.list().await[0].next_run_at.unwrap();
+        assert_eq!(next.format("%H:%M:%S").to_string(), "21:30:00", "half past five in Shanghai");
     }
 
     #[tokio::test]

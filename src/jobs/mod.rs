@@ -31,7 +31,7 @@ pub type JobResult = Result<JobOutcome, String>;
 pub struct Job {
     /// Its key in lists and paths.
     pub name: &'static str,
-    /// When: six fields, seconds first, in UTC.
+    /// When: six fields, seconds first, in `server.timezone`.
     pub cron: String,
     /// The setting `cron` comes from; empty when it is not to be set.
     pub setting: &'static str,
