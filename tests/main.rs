@@ -7,6 +7,7 @@ mod failures;
 mod frames;
 mod handshake;
 mod harness;
+mod health;
 mod hotgo;
 mod issuers;
 mod kick;

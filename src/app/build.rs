@@ -16,7 +16,7 @@ use crate::events;
 use crate::jobs::Board;
 use crate::outgoing::Sender;
 use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
-use crate::services::{Limits, Outbox, Parts, Services};
+use crate::services::{Counters, Limits, Outbox, Parts, Readiness, Services};
 use crate::store::{Direction, LogWriter, Store};
 
 impl App {
@@ -28,6 +28,10 @@ impl App {
         cost: Cost,
         stop: CancellationToken,
     ) -> Result<App, StartError> {
+        let metrics = match config.metrics.listen.as_str() {
+            "" => None,
+            address => Some(App::listen("metrics.listen", address).await?),
+        };
         let store = Store::open(&config.database).await?;
         store.migrate(Direction::Up).await?;
         let store = store.with_default_issuer(&config.auth.default_issuer, clock.now()).await?;
@@ -35,14 +39,14 @@ impl App {
         let tasks = TaskTracker::new();
         let board = Board::start(services.clone(), &tasks).await.map_err(StartError::Jobs)?;
         let registry = Arc::new(events::registry(services.clone()));
-        Ok(App { services, presence, registry, board, stop, tasks, sockets: TaskTracker::new() })
+        Ok(App { services, presence, registry, board, stop, tasks, sockets: TaskTracker::new(), metrics })
     }
 
-    /// Takes `server.listen`.
-    pub async fn listen(address: &str) -> Result<TcpListener, StartError> {
+    /// Takes the address of `server.listen` or another setting.
+    pub async fn listen(key: &'static str, address: &str) -> Result<TcpListener, StartError> {
         TcpListener::bind(address).await.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => StartError::Busy(spoken(address)),
-            _ => StartError::Listen { address: address.to_owned(), source },
+            io::ErrorKind::AddrInUse => StartError::Busy(key, spoken(address)),
+            _ => StartError::Listen { key, address: address.to_owned(), source },
         })
     }
 }
@@ -72,6 +76,8 @@ fn hall(
         confirmations: Confirmations::new(auth.max_failure_entries),
         sender: Sender::new(&config.outgoing).map_err(StartError::Outgoing)?,
         outbox: Outbox::default(),
+        handshakes: Counters::default(),
+        readiness: Readiness::default(),
         refresh_tokens: RefreshTokens::new(keyring.clone()),
         keyring,
         passwords: Passwords::new(cost, auth.password_queue),
@@ -119,9 +125,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_busy_port_is_told_with_the_way_out() {
-        let listener = App::listen("127.0.0.1:0").await.unwrap();
+        let listener = App::listen("server.listen", "127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let error = App::listen(&format!("127.0.0.1:{port}")).await.unwrap_err();
+        let error = App::listen("server.listen", &format!("127.0.0.1:{port}")).await.unwrap_err();
         assert_eq!(
             error.to_string(),
             format!("server.listen: port {port} on 127.0.0.1 is in use; stop the other program or set server.listen.")

@@ -10,13 +10,15 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address is taken.
-    #[error("server.listen: {0} is in use; stop the other program or set server.listen.")]
-    Busy(String),
+    #[error("{0}: {1} is in use; stop the other program or set {0}.")]
+    Busy(&'static str, String),
     /// The address is none of this machine's, or not allowed, or no address.
     #[error(
-        "server.listen: cannot listen on {address:?}: {source}. Set server.listen to an address of this machine, as 127.0.0.1:8080."
+        "{key}: cannot listen on {address:?}: {source}. Set {key} to an address of this machine, as 127.0.0.1:8080."
     )]
     Listen {
+        /// The setting.
+        key: &'static str,
         /// As configured.
         address: String,
         /// What the system said.

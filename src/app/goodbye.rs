@@ -166,7 +166,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let app = testing::app_in(folder.path()).await;
         let (mut first, mut second) = (connected(&app).await, connected(&app).await);
-        let (left, serving) = serve(app, App::listen("127.0.0.1:0").await.unwrap());
+        let (left, serving) = serve(app, App::listen("server.listen", "127.0.0.1:0").await.unwrap());
         let (served, first, second) = tokio::join!(serving, hear(&mut first), hear(&mut second));
         served.unwrap();
         for heard in [first, second] {
@@ -186,7 +186,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let app = testing::app_in_with(folder.path(), |config| config.server.stop_timeout = STEP).await;
         app.tasks.spawn(std::future::pending::<()>());
-        let (_left, serving) = serve(app, App::listen("127.0.0.1:0").await.unwrap());
+        let (_left, serving) = serve(app, App::listen("server.listen", "127.0.0.1:0").await.unwrap());
         assert_eq!(serving.await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

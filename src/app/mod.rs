@@ -10,7 +10,9 @@ mod goodbye;
 pub(crate) mod testing;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +37,8 @@ pub struct App {
     stop: CancellationToken,
     tasks: TaskTracker,
     sockets: TaskTracker,
+    /// Of `metrics.listen`.
+    metrics: Option<TcpListener>,
 }
 
 impl App {
@@ -63,15 +67,21 @@ impl App {
         &self.sockets
     }
 
+    /// Where `/metrics` is, if anywhere.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
     /// Answers until `stop` is cancelled, then says goodbye to everyone and leaves nothing behind. `TimedOut` when that
     /// took longer than `server.stop_timeout`; what is left then ends with the process.
-    pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
+    pub async fn serve(mut self, listener: TcpListener) -> io::Result<()> {
         let ending = CancellationToken::new();
         background::start(&self, &ending);
         let door = SocketDoor { registry: self.registry.clone(), tasks: self.sockets.clone() };
         let endpoint = http::endpoint(self.services.clone(), door, self.board.clone());
         let header_timeout = self.services.config().server.header_timeout;
         let requests = http::serve(listener, endpoint, header_timeout, self.stop.clone());
+        let metrics = self.serve_metrics(header_timeout);
         let goodbye = async {
             self.stop.cancelled().await;
             goodbye::deadline(&self).await
@@ -79,8 +89,18 @@ impl App {
         tokio::pin!(requests);
         tokio::select! {
             // The requests end by themselves only after the stop; they go on while the sockets are sent away.
-            () = async { tokio::join!(requests, goodbye::send_away(&self)); goodbye::close_house(&self, &ending).await } => Ok(()),
+            () = async { tokio::join!(requests, metrics, goodbye::send_away(&self)); goodbye::close_house(&self, &ending).await } => Ok(()),
             late = goodbye => late,
+        }
+    }
+
+    fn serve_metrics(&mut self, header_timeout: Duration) -> impl Future<Output = ()> + use<> {
+        let endpoint = http::metrics_endpoint(self.services.clone(), self.registry.clone());
+        let (listener, stop) = (self.metrics.take(), self.stop.clone());
+        async move {
+            if let Some(listener) = listener {
+                http::serve(listener, endpoint, header_timeout, stop).await;
+            }
         }
     }
 }

@@ -29,6 +29,12 @@ impl Confirmations {
         Confirmations(Mutex::new(Expiring::new(cap, LONGEST)))
     }
 
+    /// Answers remembered.
+    #[expect(clippy::len_without_is_empty, reason = "for gauges; nobody asks whether it is empty")]
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// What was said of the token within the last minute. Times are `Clock::monotonic`.
     pub fn get(&self, token: &str, now: Duration) -> Option<Confirmation> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&digest(token), now).copied()

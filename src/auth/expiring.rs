@@ -67,7 +67,6 @@ impl<K: Hash + Eq + Clone, V> Expiring<K, V> {
     }
 
     /// Entries held, expired ones that nobody has met yet included.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

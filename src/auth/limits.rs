@@ -43,6 +43,12 @@ impl Failures {
         Failures { clock, failures, lock_time, names: Mutex::new(names) }
     }
 
+    /// Names remembered: counted ones, and locked ones.
+    pub fn len(&self) -> (usize, usize) {
+        let names = unlocked(&self.names);
+        (names.counted.len(), names.locked.len())
+    }
+
     /// Until when the name is locked. Ask before the password is computed.
     pub fn locked_until(&self, name: &str) -> Option<DateTime<Utc>> {
         self.remaining(&unlocked(&self.names), hashed(name)).map(|remaining| self.wall(remaining))
@@ -118,6 +124,12 @@ impl<K: Hash + Eq + Clone> Rate<K> {
         // A full bucket is the same as none, hence the period as the ttl.
         let interval = period.checked_div(limit).unwrap_or(Duration::ZERO);
         Rate { clock, period, interval, full: Mutex::new(Expiring::new(max_entries, period)) }
+    }
+
+    /// Keys remembered.
+    #[expect(clippy::len_without_is_empty, reason = "for gauges; nobody asks whether it is empty")]
+    pub fn len(&self) -> usize {
+        unlocked(&self.full).len()
     }
 
     /// Counts one, or says how long until the next one may come. A refusal is not counted.

@@ -48,6 +48,8 @@ pub struct Passwords {
     dummy: String,
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
+    /// Permits of `admitted`, all in all.
+    queue: usize,
 }
 
 /// The cost of a computation.
@@ -73,10 +75,16 @@ impl Passwords {
         Passwords::with_cores(cost, queue, cores)
     }
 
+    /// Computations at work and waiting.
+    pub fn admitted(&self) -> usize {
+        self.queue - self.admitted.available_permits().min(self.queue)
+    }
+
     fn with_cores(cost: Cost, queue: usize, cores: usize) -> Passwords {
         let params = Params::new(cost.memory_kib, cost.passes, 1, None).unwrap_or_default();
         let admitted = queue.saturating_add(cores).min(Semaphore::MAX_PERMITS);
         Passwords {
+            queue: admitted,
             dummy: dummy_hash(&params),
             params,
             running: Arc::new(Semaphore::new(cores)),

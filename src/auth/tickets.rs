@@ -38,6 +38,12 @@ impl<T> Tickets<T> {
         self.lock().remove(&hash(ticket), now)
     }
 
+    /// Tickets waiting to be used.
+    #[expect(clippy::len_without_is_empty, reason = "for gauges; nobody asks whether it is empty")]
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Expiring<[u8; 32], T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

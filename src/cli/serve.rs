@@ -30,7 +30,7 @@ pub(super) async fn run(config: Config) -> Done {
 async fn serve(config: Config, stop: CancellationToken) -> Done {
     let given = admin_password()?;
     // First of all, so that a second start on a busy port changes nothing.
-    let listener = App::listen(&config.server.listen).await?;
+    let listener = App::listen("server.listen", &config.server.listen).await?;
     let address = listener.local_addr()?;
     let app = App::build(config, Arc::new(SystemClock::new()), Cost::OWASP, stop).await?;
     introduce(app.first_administrator(given, io::stdout().is_terminal()).await?);

@@ -51,6 +51,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "log.format" => "\"text\" or \"json\"",
         "server.allowed_origins" => "a list of origins as \"https://admin.example.com\", without a path",
         "server.timezone" => "a time zone as \"Europe/Berlin\"",
+        "metrics.listen" => "an address and a port as \"127.0.0.1:9100\", or empty",
         "server.listen" => "an address and a port as \"127.0.0.1:8080\" or \"[::]:8080\"",
         "outgoing.allow" | "server.trusted_proxies" => {
             "a list of networks as \"10.0.0.0/8\", for one address \"127.0.0.1/32\""
@@ -105,9 +106,10 @@ fn timezone(setting: &Setting, key: &str) -> Result<(), ConfigError> {
 
 /// The forms of texts, and the settings that must fit each other.
 pub(super) fn together(config: &Config, settings: &Settings) -> Result<(), ConfigError> {
-    let Config { server, database, auth, socket, .. } = config;
+    let Config { server, database, auth, socket, metrics, .. } = config;
     let check = Check { settings };
     check.form("server.listen", is_address(&server.listen))?;
+    check.form("metrics.listen", metrics.listen.is_empty() || is_address(&metrics.listen))?;
     check.form("server.allowed_origins", server.allowed_origins.iter().all(|origin| is_origin(origin)))?;
     check.form("database.table_prefix", is_table_prefix(&database.table_prefix))?;
     for key in ["auth.audience", "auth.issuer", "data.dir", "database.url"] {

@@ -30,6 +30,8 @@ pub struct Config {
     pub presence: Presence,
     /// Calls to other systems.
     pub outgoing: Outgoing,
+    /// Figures for Prometheus.
+    pub metrics: Metrics,
     /// What is logged, and how.
     pub log: Log,
     /// The API documentation.
@@ -273,6 +275,14 @@ pub struct Outgoing {
     /// Time after which a call that keeps failing is given up.
     #[serde(with = "humantime_serde")]
     pub retry_for: Duration,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Address and port of `/metrics`; empty is off.
+    pub listen: String,
 }
 
 /// How log lines look.

@@ -91,6 +91,11 @@ impl Problem {
         &self.detail
     }
 
+    /// The stable word.
+    pub(crate) fn word(&self) -> &'static str {
+        self.code
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }

@@ -4,7 +4,9 @@
 mod api;
 mod docs;
 mod error;
+mod health;
 mod hotgo;
+mod metrics;
 mod page;
 mod security;
 mod serve;
@@ -24,6 +26,7 @@ use tracing::Instrument;
 
 pub use docs::openapi_document;
 pub(crate) use error::Problem;
+pub(crate) use metrics::metrics_endpoint;
 pub(crate) use serve::serve;
 pub(crate) use socket::SocketDoor;
 pub(crate) use spa::build_id;
@@ -44,6 +47,8 @@ pub(crate) fn endpoint(
         .at("/socket/send/toTag", post(hotgo::send_to_tag))
         .at("/admin/monitor/userOnlineList", get(hotgo::user_online_list))
         .at("/admin/monitor/userOffline", post(hotgo::user_offline))
+        .at("/health/live", get(health::live))
+        .at("/health/ready", get(health::ready))
         .at("/docs", get(docs::page))
         .at("/api/v1/openapi.json", get(docs::openapi))
         .at("/api/v1/asyncapi.json", get(docs::asyncapi))

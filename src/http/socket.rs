@@ -100,12 +100,15 @@ pub(crate) async fn open_socket(
             // A ticket that was shown to us is spent, whatever becomes of the handshake.
             let _ = services.tickets().take(&ticket);
         }
+        services.handshakes().count("origin_not_allowed");
         let detail = "This origin may not open sockets here; add it to server.allowed_origins.";
         return Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail).into());
     }
     let from = origin(request, services);
     let offers_v1 = subprotocols(request).any(|name| name == SUBPROTOCOL);
-    let admitted = match admit(request, services, &from).await {
+    let admitted = admit(request, services, &from).await;
+    services.handshakes().count(admitted.as_ref().map_or_else(|refusal| refusal.problem.word(), |_| "accepted"));
+    let admitted = match admitted {
         Ok(admitted) => Ok(admitted),
         // A browser cannot read the status of a failed upgrade: it is let in, told, and sent away.
         Err(refusal) if offers_v1 => Err(refusal.close),

@@ -153,7 +153,11 @@ impl Broker for MemoryBroker {
     async fn publish(&self, Publication { target, payload }: Publication) -> Result<Delivered, BrokerError> {
         let clients = self.manager.select(&target, matches!(payload, Payload::Close { .. }));
         let delivered = match &payload {
-            Payload::Message(message) => self.send(&clients, message).await,
+            Payload::Message(message) => {
+                let delivered = self.send(&clients, message).await;
+                self.manager.count_deliveries(delivered, clients.len() - delivered);
+                delivered
+            }
             Payload::Close { last, reason, cause } => self.close(&clients, last.as_ref(), reason, *cause).await,
             Payload::Rights(rights) => {
                 if let Target::Users(users) = &target {

@@ -4,7 +4,9 @@
 //! One lock holds all tables. It is held for a few map operations and never while a socket is written to a receiver, so
 //! first-in and last-out of a user are decided in one place, and no two counts can disagree.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -61,6 +63,8 @@ pub struct ClientManager {
     clock: Arc<dyn Clock>,
     limits: ManagerLimits,
     tables: Mutex<Tables>,
+    delivered: AtomicU64,
+    dropped: AtomicU64,
 }
 
 /// The socket's side of a registration. Dropping it takes the client out of the manager.
@@ -79,7 +83,7 @@ impl ClientManager {
     /// An empty one.
     pub fn new(clock: Arc<dyn Clock>, limits: ManagerLimits) -> ClientManager {
         let tables = Mutex::new(Tables::new(limits.max_leaves));
-        ClientManager { clock, limits, tables }
+        ClientManager { clock, limits, tables, delivered: AtomicU64::new(0), dropped: AtomicU64::new(0) }
     }
 
     /// Whether such a client would be taken now: asked before the upgrade, where an HTTP status can still be answered.
@@ -226,6 +230,26 @@ impl ClientManager {
         stale.map(|client| client.close_now(None, &CloseReason::new(CloseCode::Stale), Cause::Timeout)).count()
     }
 
+    /// Sockets that ended since the start, by cause.
+    pub fn ends(&self) -> BTreeMap<Cause, u64> {
+        self.tables().ends.clone()
+    }
+
+    /// Messages handed to sockets or their queues since the start, and messages that found a full queue or none.
+    pub fn deliveries(&self) -> (u64, u64) {
+        (self.delivered.load(Relaxed), self.dropped.load(Relaxed))
+    }
+
+    /// Entries of everything here that a caller can make grow, by name.
+    pub fn sizes(&self) -> Vec<(&'static str, usize)> {
+        self.tables().sizes()
+    }
+
+    pub(super) fn count_deliveries(&self, delivered: usize, dropped: usize) {
+        self.delivered.fetch_add(delivered as u64, Relaxed);
+        self.dropped.fetch_add(dropped as u64, Relaxed);
+    }
+
     /// Listed clients, those in the grace included.
     pub fn len(&self) -> usize {
         self.tables().clients.len()
@@ -268,6 +292,7 @@ impl Drop for Registration {
         let (cause, clock) = (client.end().unwrap_or(Cause::Lost), &self.manager.clock);
         let mut tables = self.manager.tables();
         tables.stream.unsubscribe(client.id);
+        *tables.ends.entry(cause).or_default() += 1;
         tables.lose(client, limit_key(client.ip), cause, clock.monotonic(), self.manager.limits.grace);
         tables.remember(&client.user, LastLeave { cause, at: clock.now(), client: client.id });
     }

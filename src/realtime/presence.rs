@@ -16,7 +16,7 @@ use crate::auth::UserKey;
 use std::collections::BTreeMap;
 
 /// Why a client left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Cause {
     /// The client closed with 1000.
@@ -52,6 +52,12 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// The word in lists and figures.
+    pub fn word(self) -> String {
+        let word = serde_json::to_value(self).ok();
+        word.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    }
+
     /// Whether the user may be back in a moment, so that the grace applies. Not after a kick, a logout or an explicit leave.
     pub fn waits(self) -> bool {
         !matches!(

@@ -116,6 +116,10 @@ impl Stream {
         }
     }
 
+    pub(super) fn subscribers(&self) -> usize {
+        self.subscribers.len()
+    }
+
     pub(super) fn unsubscribe(&mut self, id: Uuid) {
         self.subscribers.remove(&id);
         if self.subscribers.is_empty() {

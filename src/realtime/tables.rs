@@ -29,6 +29,8 @@ pub(super) struct Tables {
     by_app: BTreeMap<Arc<str>, usize>,
     leaving: VecDeque<Leaving>,
     leaves: LastLeaves,
+    /// Sockets that ended, by cause, since the start.
+    pub(super) ends: BTreeMap<Cause, u64>,
 }
 
 pub(super) struct UserEntry {
@@ -72,6 +74,7 @@ impl Tables {
             by_app: BTreeMap::new(),
             leaving: VecDeque::new(),
             leaves: LastLeaves { cap: max_leaves, by_user: HashMap::new(), order: VecDeque::new() },
+            ends: BTreeMap::new(),
         }
     }
 
@@ -178,6 +181,23 @@ impl Tables {
 
     pub(super) fn sockets_of_address(&self, address: IpAddr) -> usize {
         self.addresses.get(&address).copied().unwrap_or(0)
+    }
+
+    /// Entries of everything here that a caller can make grow.
+    pub(super) fn sizes(&self) -> Vec<(&'static str, usize)> {
+        let waiting = self.clients.values().map(|client| client.out.waiting().0).sum();
+        vec![
+            ("clients", self.clients.len()),
+            ("users", self.users.len()),
+            ("sessions", self.sessions.len()),
+            ("rooms", self.rooms.len()),
+            ("room_members", self.rooms.values().map(HashMap::len).sum()),
+            ("addresses", self.addresses.len()),
+            ("leaving", self.leaving.len()),
+            ("leaves", self.leaves.by_user.len()),
+            ("online_subscribers", self.stream.subscribers()),
+            ("queued_messages", waiting),
+        ]
     }
 
     pub(super) fn count_roles(&mut self, rights: &Rights, by: isize) {

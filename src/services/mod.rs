@@ -1,6 +1,7 @@
 //! The hall: what every endpoint, event and job may use, behind one cheap handle; and the acts that need several rooms at
 //! once: finding out who calls, logging in, ending somebody's session. Deliberately absent: HTTP, frames, cron.
 
+mod counters;
 mod ending;
 mod follow;
 mod foreign;
@@ -8,6 +9,7 @@ mod identify;
 mod kick;
 mod limits;
 mod login;
+mod readiness;
 mod upstream;
 
 use std::net::IpAddr;
@@ -17,11 +19,13 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use counters::Counters;
 pub use ending::ended_words;
 pub use identify::{Denied, Door};
 pub use kick::{Kick, KickRefused, Kicked, Pending, Whom};
 pub use limits::Limits;
 pub use login::{Attempt, LoggedIn, LoginDenied};
+pub use readiness::{NotReady, Readiness};
 pub use upstream::Outbox;
 
 use crate::auth::{Confirmations, Failures, Identity, Issuers, Keyring, Passwords, RefreshTokens, Tickets, Tokens};
@@ -75,6 +79,10 @@ pub struct Parts {
     pub failures: Failures,
     /// Logins and handshakes by address and user.
     pub limits: Limits,
+    /// Handshakes by result.
+    pub handshakes: Counters,
+    /// The last answer of the database.
+    pub readiness: Readiness,
     /// Set when this node takes nobody in any more.
     pub draining: CancellationToken,
 }
@@ -197,6 +205,11 @@ impl Services {
     /// Logins and handshakes by address and user.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// Handshakes by result.
+    pub fn handshakes(&self) -> &Counters {
+        &self.0.handshakes
     }
 
     /// Cancelled when this node takes nobody in any more.

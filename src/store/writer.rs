@@ -84,6 +84,11 @@ impl LogWriter {
         self.lost.load(Ordering::Relaxed)
     }
 
+    /// Entries that wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// Returns when everything queued before is written or counted as lost.
     pub async fn flush(&self) {
         let (done, wait) = oneshot::channel();

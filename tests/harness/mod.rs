@@ -36,6 +36,8 @@ pub(crate) struct TestApp {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) services: Services,
     pub(crate) http: reqwest::Client,
+    /// Where `/metrics` is, if anywhere.
+    pub(crate) metrics: Option<SocketAddr>,
     stop: CancellationToken,
     sockets: TaskTracker,
     tasks: TaskTracker,
@@ -66,9 +68,10 @@ impl TestApp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (services, sockets, tasks) = (app.services().clone(), app.sockets().clone(), app.tasks().clone());
+        let metrics = app.metrics_address();
         let serving = Some(TaskTracker::new().spawn(app.serve(listener)));
         let http = http_client();
-        TestApp { address, clock, services, http, stop, sockets, tasks, serving, kept: vec![folder] }
+        TestApp { address, clock, services, http, metrics, stop, sockets, tasks, serving, kept: vec![folder] }
     }
 
     /// Keeps a folder as long as the server lives.

@@ -1,0 +1,27 @@
+//! Two questions of whoever balances load or restarts: is the process alive, and should it be sent callers. Open to everyone,
+//! and too small to tell anybody anything else.
+
+use poem::http::StatusCode;
+use poem::web::{Data, Json};
+use poem::{IntoResponse, Response, handler};
+use serde_json::json;
+
+use super::Problem;
+use crate::services::{NotReady, Services};
+
+/// `GET /health/live`: 200 as long as requests are answered at all.
+#[handler]
+pub(super) fn live() -> Response {
+    Json(json!({"status": "live"})).into_response()
+}
+
+/// `GET /health/ready`: 200, or 503 without the database and while stopping.
+#[handler]
+pub(super) async fn ready(Data(services): Data<&Services>) -> Result<Response, Problem> {
+    let refused = |code, detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(1);
+    match services.ready().await {
+        Ok(()) => Ok(Json(json!({"status": "ready"})).into_response()),
+        Err(NotReady::Draining) => Err(refused("draining", "This server is stopping.")),
+        Err(NotReady::Database) => Err(refused("database", "The server cannot reach its data right now.")),
+    }
+}
