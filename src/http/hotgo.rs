@@ -16,7 +16,7 @@ use super::security::{bearer, origin, request_id};
 use super::socket::SocketDoor;
 use crate::auth::{Identity, Permission, UserKey};
 use crate::realtime::{Column, OnlineClient, OnlineFilter, OnlineQuery, Target};
-use crate::services::{Kick, Services, Whom};
+use crate::services::{Kick, KickRefused, Services, Whom};
 
 /// HotGo's codes: done, failed, not logged in, not permitted.
 const OK: i32 = 0;
@@ -143,8 +143,13 @@ async fn offline(request: &Request, body: &[u8], services: &Services) -> Result<
     let OfflineRequest { id } = serde_json::from_slice(body).map_err(|_| invalid("id"))?;
     let id = uuid::Uuid::parse_str(&id).map_err(|_| failed("客户端已离线"))?;
     let from = origin(request, services);
+    let whom = Whom { clients: vec![id], ..Whom::default() };
+    let refused = |refused| match refused {
+        KickRefused::Nobody(_) => failed("客户端已离线"),
+        refused => failed(api::refusal_detail(refused)),
+    };
     let kick = Kick {
-        whom: Whom { clients: vec![id], ..Whom::default() },
+        found: services.find(&whom, &caller, false).await.map_err(refused)?,
         reason: String::new(),
         note: String::new(),
         revoke: true,
@@ -154,12 +159,8 @@ async fn offline(request: &Request, body: &[u8], services: &Services) -> Result<
         dry_run: false,
         by: &caller,
         origin: &from,
-        whole_ip: false,
     };
-    services.kick(kick).await.map_err(|refused| match refused {
-        crate::services::KickRefused::Nobody(_) => failed("客户端已离线"),
-        refused => failed(api::refusal_detail(refused)),
-    })?;
+    services.kick(kick).await.map_err(refused)?;
     Ok(Value::Null)
 }
 

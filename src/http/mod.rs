@@ -2,6 +2,7 @@
 //! and the socket's handshake. Deliberately absent: SQL (rows become types of our own here) and the meaning of events.
 
 mod api;
+mod body;
 mod docs;
 mod error;
 mod hotgo;
@@ -83,11 +84,11 @@ impl<E: Endpoint<Output: IntoResponse>> Outermost<E> {
             Ok(body) => body,
             Err(problem) => return problem.into_response(id),
         };
-        fill_in_body(&mut request, &body);
+        fill_in_body(&mut request, body);
         let answering = AssertUnwindSafe(self.routes.call(request)).catch_unwind();
         match tokio::time::timeout(server.request_timeout, answering).await {
             Ok(Ok(Ok(response))) => response.into_response(),
-            Ok(Ok(Err(error))) => problem_of(error, &body).into_response(id),
+            Ok(Ok(Err(error))) => problem_of(error).into_response(id),
             // The panic's own message is in the log already; the connection and everybody else go on.
             Ok(Err(_)) => Problem::internal().into_response(id),
             Err(_) => Problem::unavailable().into_response(id),
@@ -96,12 +97,12 @@ impl<E: Endpoint<Output: IntoResponse>> Outermost<E> {
 }
 
 /// Nobody sends a body with DELETE unless there is something to say; the framework wants one all the same.
-fn fill_in_body(request: &mut Request, body: &Bytes) {
+fn fill_in_body(request: &mut Request, body: Bytes) {
     if body.is_empty() && request.method() == Method::DELETE {
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.set_body("{}");
     } else {
-        request.set_body(body.clone());
+        request.set_body(body);
     }
 }
 
@@ -119,12 +120,11 @@ async fn read_body(request: &mut Request, max: usize, limit: Duration) -> Result
     }
 }
 
-fn problem_of(error: poem::Error, body: &[u8]) -> Problem {
+fn problem_of(error: poem::Error) -> Problem {
     match error.downcast::<Problem>() {
         Ok(problem) => problem,
         Err(error) => {
-            let body_is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
-            let problem = Problem::of_framework(&error, body_is_json);
+            let problem = Problem::of_framework(&error);
             if problem.status().is_server_error() {
                 tracing::error!(%error, "a request failed");
             }

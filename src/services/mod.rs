@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 pub use ending::ended_words;
 pub use identify::{Denied, Door};
-pub use kick::{Kick, KickRefused, Kicked, Pending, Whom};
+pub use kick::{Found, Kick, KickRefused, Kicked, Pending, Whom};
 pub use limits::Limits;
 pub use login::{Attempt, LoggedIn, LoginDenied};
 

@@ -647,7 +647,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** End many */
+        /**
+         * End many
+         * @description Of several named, the known are ended and the others listed as `unknown`; 404 when none is known.
+         */
         post: {
             parameters: {
                 query?: {
@@ -1683,6 +1686,8 @@ export interface components {
              */
             matched: number;
             pending: components["schemas"]["Pending"][];
+            /** @description Clients, sessions and users that were named and do not exist. */
+            unknown: string[];
             /**
              * Format: date-time
              * @description The end of the lockout.

@@ -15,9 +15,10 @@ use super::online::{FilterFields, unavailable};
 use super::{Done, Tag};
 use crate::auth::{Permission, UserKey};
 use crate::http::Problem;
+use crate::http::body::Body;
 use crate::http::security::{MayKick, origin};
 use crate::protocol::MAX_REASON_CHARS;
-use crate::services::{self, KickRefused, Services, Whom};
+use crate::services::{self, Found, KickRefused, Services, Whom};
 
 /// Clients, sessions or users named in one kick, at most.
 const MAX_NAMED: usize = 10_000;
@@ -79,6 +80,8 @@ pub(super) struct Kicked {
     dry_run: bool,
     /// Users it is about.
     users: Vec<String>,
+    /// Clients, sessions and users that were named and do not exist.
+    unknown: Vec<String>,
     /// The end of the lockout.
     #[oai(skip_serializing_if_is_none)]
     until: Option<DateTime<Utc>>,
@@ -121,10 +124,10 @@ impl KickApi {
         Data(services): Data<&Services>,
         id: Path<String>,
         #[oai(name = "dryRun")] dry_run: Query<Option<bool>>,
-        options: Json<Options>,
+        options: Body<Options>,
     ) -> poem::Result<KickAnswer> {
         let whom = Whom { clients: vec![uuid(&id, "client")?], ..Whom::default() };
-        kick(services, request, &caller, whom, options.0, dry_run.0).await
+        kick(services, request, &caller, whom, options, dry_run.0).await
     }
 
     /// End a session
@@ -136,13 +139,15 @@ impl KickApi {
         Data(services): Data<&Services>,
         id: Path<String>,
         #[oai(name = "dryRun")] dry_run: Query<Option<bool>>,
-        options: Json<Options>,
+        options: Body<Options>,
     ) -> poem::Result<KickAnswer> {
         let whom = Whom { sessions: vec![uuid(&id, "session")?], ..Whom::default() };
-        kick(services, request, &caller, whom, options.0, dry_run.0).await
+        kick(services, request, &caller, whom, options, dry_run.0).await
     }
 
     /// End many
+    ///
+    /// Of several named, the known are ended and the others listed as `unknown`; 404 when none is known.
     #[oai(path = "/online/kick", method = "post")]
     async fn many(
         &self,
@@ -150,9 +155,9 @@ impl KickApi {
         request: &Request,
         Data(services): Data<&Services>,
         #[oai(name = "dryRun")] dry_run: Query<Option<bool>>,
-        body: Json<KickRequest>,
+        body: Body<KickRequest>,
     ) -> poem::Result<KickAnswer> {
-        let Json(KickRequest { clients, sessions, users, filter, options }) = body;
+        let KickRequest { clients, sessions, users, filter, options } = body.take()?;
         let whom = Whom {
             clients: uuids("clients", clients)?,
             sessions: uuids("sessions", sessions)?,
@@ -168,7 +173,8 @@ impl KickApi {
         if whom.clients.is_empty() && whom.sessions.is_empty() && whom.users.is_empty() && whom.filter.is_none() {
             return Err(Problem::invalid("filter", "is missing; name clients, sessions, users or a filter").into());
         }
-        kick(services, request, &caller, whom, options, dry_run.0).await
+        let found = find(services, &caller, &whom).await?;
+        carry_out(services, request, &caller, found, options, dry_run.0).await
     }
 
     /// What became of a kick
@@ -214,11 +220,28 @@ impl KickApi {
     }
 }
 
+/// Ends the one that a path names: whether there is such a one is said before what is wrong with the body.
 pub(super) async fn kick(
     services: &Services,
     request: &Request,
     caller: &MayKick,
     whom: Whom,
+    options: Body<Options>,
+    dry_run: Option<bool>,
+) -> poem::Result<KickAnswer> {
+    let found = find(services, caller, &whom).await?;
+    carry_out(services, request, caller, found, options.take()?, dry_run).await
+}
+
+async fn find(services: &Services, caller: &MayKick, whom: &Whom) -> Result<Found, Problem> {
+    services.find(whom, &caller.0, caller.0.may(Permission::OnlineIp)).await.map_err(refused)
+}
+
+async fn carry_out(
+    services: &Services,
+    request: &Request,
+    caller: &MayKick,
+    found: Found,
     options: Options,
     dry_run: Option<bool>,
 ) -> poem::Result<KickAnswer> {
@@ -232,7 +255,7 @@ pub(super) async fn kick(
     let from = origin(request, services);
     let kicked = services
         .kick(services::Kick {
-            whom,
+            found,
             reason,
             note,
             revoke: options.revoke.unwrap_or(true),
@@ -241,7 +264,6 @@ pub(super) async fn kick(
             dry_run,
             by: &caller.0,
             origin: &from,
-            whole_ip: caller.0.may(Permission::OnlineIp),
         })
         .await
         .map_err(refused)?;
@@ -257,6 +279,7 @@ pub(super) async fn kick(
             .collect(),
         dry_run,
         users: kicked.users.iter().map(ToString::to_string).collect(),
+        unknown: kicked.unknown,
         until: kicked.until,
     };
     Ok(if answer.complete { KickAnswer::Done(Json(answer)) } else { KickAnswer::Pending(Json(answer)) })
@@ -278,7 +301,7 @@ pub(crate) fn refused(refused: KickRefused) -> Problem {
     }
 }
 
-fn sentence(field: &str, text: Option<String>) -> Result<String, Problem> {
+pub(crate) fn sentence(field: &str, text: Option<String>) -> Result<String, Problem> {
     let text = text.unwrap_or_default();
     if text.chars().count() > MAX_REASON_CHARS {
         return Err(Problem::invalid(field, format!("has at most {MAX_REASON_CHARS} characters")));

@@ -10,14 +10,14 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
-use super::kick::uuid;
+use super::kick::{sentence, uuid};
 use super::online::unavailable;
 use super::{Done, Tag};
 use crate::auth::{Identity, Permission, UserKey, masked};
 use crate::http::Problem;
+use crate::http::body::Body;
 use crate::http::page::{List, Paging, filter};
 use crate::http::security::{Caller, forbidden, origin};
-use crate::protocol::MAX_REASON_CHARS;
 use crate::realtime::{Column, OnlineFilter, OnlineQuery};
 use crate::services::Services;
 use crate::store::{SessionQuery, SessionRow};
@@ -89,7 +89,7 @@ impl SessionsApi {
         request: &Request,
         Data(services): Data<&Services>,
         id: Path<String>,
-        body: Json<EndRequest>,
+        body: Body<EndRequest>,
     ) -> poem::Result<Done> {
         let id = uuid(&id, "session")?;
         let row = services.store().session(id).await.map_err(Problem::from)?;
@@ -104,10 +104,7 @@ impl SessionsApi {
                 return Err(super::kick::refused(crate::services::KickRefused::Administrator).into());
             }
         }
-        let reason = body.0.reason.unwrap_or_default();
-        if reason.chars().count() > MAX_REASON_CHARS {
-            return Err(Problem::invalid("reason", format!("has at most {MAX_REASON_CHARS} characters")).into());
-        }
+        let reason = sentence("reason", body.take()?.reason)?;
         let by = origin(request, services).actor(&caller.0);
         services.log_out(&row.user, id, &reason, &by).await.map_err(Problem::from)?;
         Ok(Done::Done)

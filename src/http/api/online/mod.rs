@@ -16,6 +16,7 @@ use poem_openapi::payload::Json;
 use super::{Tag, kick};
 use crate::auth::{Permission, UserKey};
 use crate::http::Problem;
+use crate::http::body::Body;
 use crate::http::page::Paging;
 use crate::http::security::{MayKick, MayReadOnline};
 use crate::realtime::{Column, OnlineFilter, OnlineQuery, Page, PresenceError};
@@ -218,10 +219,10 @@ impl OnlineApi {
         Data(services): Data<&Services>,
         id: Path<String>,
         #[oai(name = "dryRun")] dry_run: Query<Option<bool>>,
-        options: Json<kick::Options>,
+        options: Body<kick::Options>,
     ) -> poem::Result<kick::KickAnswer> {
         let whom = Whom { users: vec![UserKey::from_wire(&id)], ..Whom::default() };
-        kick::kick(services, request, &caller, whom, options.0, dry_run.0).await
+        kick::kick(services, request, &caller, whom, options, dry_run.0).await
     }
 
     /// Why a user is online
@@ -248,8 +249,9 @@ impl OnlineApi {
         &self,
         _caller: MayReadOnline,
         Data(services): Data<&Services>,
-        request: Json<LookupRequest>,
+        body: Body<LookupRequest>,
     ) -> poem::Result<Json<LookupAnswer>> {
+        let request = body.take()?;
         if request.users.len() > MAX_LOOKUP {
             return Err(Problem::invalid("users", format!("has at most {MAX_LOOKUP} entries")).into());
         }
@@ -258,7 +260,7 @@ impl OnlineApi {
         let unseen: Vec<UserKey> =
             keys.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(key, _)| key.clone()).collect();
         let seen = services.store().last_seen(&unseen).await.map_err(Problem::from)?;
-        let entries = request.0.users.into_iter().zip(found).map(|(user, found)| {
+        let entries = request.users.into_iter().zip(found).map(|(user, found)| {
             let last_seen_at = match found {
                 Some(found) => found.last_seen_at,
                 None => seen.get(&UserKey::from_wire(&user)).copied(),
