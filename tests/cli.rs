@@ -113,7 +113,7 @@ async fn documents_settings_and_migrations_are_told_without_a_server() {
     let status = rollcall(folder.path(), &["migrate", "status"]).await;
     assert!(status.code == 0 && status.out.contains("first_tables"), "{}{}", status.out, status.err);
     let help = rollcall(folder.path(), &["--help"]).await.out;
-    for command in ["serve", "migrate", "user", "token", "openapi", "asyncapi", "config"] {
+    for command in ["serve", "migrate", "user", "token", "key", "openapi", "asyncapi", "config"] {
         assert!(help.contains(command), "{help}");
     }
 }

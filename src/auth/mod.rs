@@ -3,6 +3,7 @@
 //! from `Clock`.
 
 mod address;
+mod api_key;
 mod expiring;
 mod identity;
 mod keys;
@@ -16,7 +17,8 @@ mod tickets;
 mod tokens;
 
 pub use address::{client_ip, limit_key, masked, network_of, origin_allowed};
-pub use identity::{Identity, Rights, UserKey};
+pub use api_key::{ApiKey, KeyTerms, MAX_KEY_ADDRESSES, looks_like_api_key, network};
+pub use identity::{Identity, KEY_ISSUER, Rights, UserKey};
 pub use keys::{KeyError, Keyring};
 pub use limits::{Failures, Rate};
 pub use password::{

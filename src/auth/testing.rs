@@ -45,5 +45,8 @@ pub(super) fn auth() -> Auth {
         max_failure_entries: 1_000,
         password_queue: 64,
         follow_interval: Duration::from_secs(2),
+        key_ttl: Duration::from_secs(90 * 86_400),
+        max_keys: 10,
+        failed_keys: 0,
     }
 }

@@ -4,6 +4,7 @@
 
 mod documents;
 mod failure;
+mod key;
 mod migrate;
 mod password;
 mod serve;
@@ -43,6 +44,8 @@ Examples:
       Create an account; its password is shown once
   rollcall token issue --name nightly --scope push:send --expires 30d
       A token for a script
+  rollcall key create --name shop --scope online:read,push:send --address 10.0.0.0/8
+      A key for another program, shown once
   rollcall config print > rollcall.toml
       Every setting with its default, unit and reason";
 
@@ -62,6 +65,9 @@ enum Command {
     /// Issue tokens for scripts and other systems
     #[command(subcommand)]
     Token(token::What),
+    /// Manage API keys of other programs
+    #[command(subcommand)]
+    Key(key::What),
     /// Print the OpenAPI document of the REST interface
     Openapi,
     /// Print the AsyncAPI document of the socket
@@ -98,6 +104,7 @@ impl Command {
             Command::Migrate { what } => migrate::run(&load(file)?.config, what.unwrap_or(migrate::What::Up)).await,
             Command::User(what) => user::run(&load(file)?.config, what).await,
             Command::Token(what) => token::run(&load(file)?.config, what).await,
+            Command::Key(what) => key::run(&load(file)?.config, what).await,
             Command::Openapi => documents::openapi(),
             Command::Asyncapi => documents::asyncapi().await,
             Command::Config(what) => documents::config(file, &what),

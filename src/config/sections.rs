@@ -170,6 +170,13 @@ pub struct Auth {
     pub max_failure_entries: usize,
     /// Password computations waiting for a thread, at most; beyond, a login is answered 503.
     pub password_queue: usize,
+    /// Life of an API key for which no end is asked.
+    #[serde(with = "humantime_serde")]
+    pub key_ttl: Duration,
+    /// API keys that are neither revoked nor expired, at most.
+    pub max_keys: usize,
+    /// Unknown API keys from one address a minute, at most. A good key is never refused for them.
+    pub failed_keys: u32,
     /// How often a change made by another process (the command line) is looked for.
     #[serde(with = "humantime_serde")]
     pub follow_interval: Duration,

@@ -6,7 +6,7 @@ use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::Object;
 
-use crate::services::Denied;
+use crate::services::{Denied, KeyDenied};
 use crate::store::StoreError;
 
 /// What a caller is told of a failure.
@@ -167,6 +167,10 @@ impl From<StoreError> for Problem {
             StoreError::Conflict(what) => {
                 Problem::new(StatusCode::CONFLICT, "conflict", format!("This {what} is taken already."))
             }
+            StoreError::Full(what) => {
+                let detail = format!("There are as many {what} as there may be; end one first.");
+                Problem::new(StatusCode::CONFLICT, "too_many", detail)
+            }
             StoreError::LastAdministrator => Problem::new(
                 StatusCode::CONFLICT,
                 "last_administrator",
@@ -187,6 +191,9 @@ impl From<Denied> for Problem {
         if let Denied::Locked { until, seconds, .. } = &denied {
             problem.until = Some(*until);
             problem.retry_after = Some(*seconds);
+        }
+        if let Denied::Key(KeyDenied::TooMany(seconds)) = denied {
+            problem.retry_after = Some(seconds);
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             problem.retry_after = Some(1);

@@ -178,10 +178,12 @@ async fn to_tag(request: &Request, body: &[u8], services: &Services, door: &Sock
 async fn caller(request: &Request, services: &Services, permission: Permission) -> Result<Identity, Failure> {
     let identity = bearer(request, services).await.map_err(|denied| match denied.status() {
         503 => failed("数据暂时不可用"),
+        429 => failed("请求过于频繁，请稍后再试"),
+        _ if denied.word() == "address_not_allowed" => not_permitted(),
         _ => Failure(NOT_LOGGED_IN, "登录身份已失效，请重新登录！".to_owned()),
     })?;
     if !identity.may(permission) {
-        return Err(Failure(NOT_PERMITTED, "你没有访问权限！".to_owned()));
+        return Err(not_permitted());
     }
     Ok(identity)
 }
@@ -222,6 +224,10 @@ fn time(text: &str) -> Option<DateTime<Utc>> {
         };
     }
     NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok().map(|naive| naive.and_utc())
+}
+
+fn not_permitted() -> Failure {
+    Failure(NOT_PERMITTED, "你没有访问权限！".to_owned())
 }
 
 fn failed(message: impl Into<String>) -> Failure {

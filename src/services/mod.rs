@@ -1,6 +1,7 @@
 //! The hall: what every endpoint, event and job may use, behind one cheap handle; and the acts that need several rooms at
 //! once: finding out who calls, logging in, ending somebody's session. Deliberately absent: HTTP, frames, cron.
 
+mod api_keys;
 mod ending;
 mod follow;
 mod identify;
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use ending::ended_words;
+pub use api_keys::KeyDenied;
+pub use ending::{EndedLogins, ended_words};
 pub use identify::{Denied, Door};
 pub use kick::{Found, Kick, KickRefused, Kicked, Pending, Whom};
 pub use limits::Limits;
@@ -89,7 +91,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// How the audit log names a logged-in caller.
+    /// How the audit log names a caller: a user as on the wire and by name; an API key as `key:<id>` and `key:<name>`.
     pub fn actor(&self, identity: &Identity) -> Actor {
         Actor {
             key: identity.user.to_string(),

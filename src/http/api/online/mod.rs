@@ -1,5 +1,6 @@
 //! Who is online.
 
+mod lookup;
 mod query;
 mod rows;
 mod why;
@@ -21,15 +22,11 @@ use crate::http::page::Paging;
 use crate::http::security::{MayKick, MayReadOnline};
 use crate::realtime::{Column, OnlineFilter, OnlineQuery, Page, PresenceError};
 use crate::services::{Services, Whom};
+pub(crate) use lookup::LookupApi;
 pub(crate) use query::FilterFields;
 use query::{column, order, user_order};
-use rows::{
-    LookupAnswer, LookupEntry, LookupRequest, OnlineClients, OnlineCounts, OnlineUserDetails, OnlineUsers, client, user,
-};
+use rows::{OnlineClients, OnlineCounts, OnlineUserDetails, OnlineUsers, client, user};
 use why::{OnlineWhy, evidence};
-
-/// Users of a lookup, at most.
-const MAX_LOOKUP: usize = 500;
 
 pub(crate) struct OnlineApi;
 
@@ -193,7 +190,7 @@ impl OnlineApi {
         };
         let Page { list, state, .. } = services.presence().clients(&query).await.map_err(unavailable)?;
         let online = grouped.list.first();
-        let last_seen = services.presence().lookup(std::slice::from_ref(&key)).await.map_err(unavailable)?;
+        let (last_seen, _) = services.presence().lookup(std::slice::from_ref(&key)).await.map_err(unavailable)?;
         Ok(Json(OnlineUserDetails {
             user_id: key.to_string(),
             username: rights.username.to_string(),
@@ -241,34 +238,6 @@ impl OnlineApi {
         }
         let (why, state) = services.presence().why(&key).await.map_err(unavailable)?;
         Ok(Json(evidence(&key, why, state, services)))
-    }
-
-    /// The green dot beside your own users
-    #[oai(path = "/online/lookup", method = "post")]
-    async fn lookup(
-        &self,
-        _caller: MayReadOnline,
-        Data(services): Data<&Services>,
-        body: Body<LookupRequest>,
-    ) -> poem::Result<Json<LookupAnswer>> {
-        let request = body.take()?;
-        if request.users.len() > MAX_LOOKUP {
-            return Err(Problem::invalid("users", format!("has at most {MAX_LOOKUP} entries")).into());
-        }
-        let keys: Vec<UserKey> = request.users.iter().map(|user| UserKey::from_wire(user)).collect();
-        let found = services.presence().lookup(&keys).await.map_err(unavailable)?;
-        let unseen: Vec<UserKey> =
-            keys.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(key, _)| key.clone()).collect();
-        let seen = services.store().last_seen(&unseen).await.map_err(Problem::from)?;
-        let entries = request.users.into_iter().zip(found).map(|(user, found)| {
-            let last_seen_at = match found {
-                Some(found) => found.last_seen_at,
-                None => seen.get(&UserKey::from_wire(&user)).copied(),
-            };
-            let clients = found.map_or(0, |found| found.clients as u64);
-            (user, LookupEntry { online: found.is_some_and(|found| found.online), clients, last_seen_at })
-        });
-        Ok(Json(LookupAnswer { users: entries.collect(), as_of: services.clock().now(), complete: true }))
     }
 }
 
