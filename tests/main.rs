@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod cors;
 mod diffs;
 mod failures;
 mod frames;

@@ -41,7 +41,7 @@ pub struct Server {
     pub listen: String,
     /// The name of this node in lists and answers; empty means the host's name.
     pub node: String,
-    /// Origins beside our own that may open sockets and use the refresh cookie, as `https://admin.example.com`.
+    /// Origins beside our own that may open sockets, call REST and use the refresh cookie, as `https://admin.example.com`.
     pub allowed_origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Nobody else's are.
     pub trusted_proxies: Vec<IpNet>,

@@ -3,6 +3,7 @@
 
 mod api;
 mod body;
+mod cors;
 mod docs;
 mod error;
 mod hotgo;
@@ -31,6 +32,7 @@ pub(crate) use spa::build_id;
 
 use crate::jobs::Board;
 use crate::services::Services;
+use cors::Cors;
 use security::RequestId;
 
 /// Everything that is answered.
@@ -54,7 +56,7 @@ pub(crate) fn endpoint(
     Outermost { services, routes: Arc::new(routes) }
 }
 
-/// What every request passes: an id, its bounds, the log line, and one body for every failure.
+/// What every request passes: an id, who may read the answer, its bounds, the log line, and one body for every failure.
 struct Outermost<E> {
     services: Services,
     routes: Arc<E>,
@@ -69,9 +71,14 @@ impl<E: Endpoint<Output: IntoResponse>> Endpoint for Outermost<E> {
         // The path only: a query may hold a ticket or a token.
         let span = tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
         let started = self.services.clock().monotonic();
-        let mut response = self.answer(request, &id).instrument(span.clone()).await;
+        let cors = Cors::of(&request, &self.services);
+        let mut response = match cors.preflight() {
+            Some(response) => response,
+            None => self.answer(request, &id).instrument(span.clone()).await,
+        };
         let took_ms = self.services.clock().monotonic().saturating_sub(started).as_millis() as u64;
         span.in_scope(|| tracing::info!(status = response.status().as_u16(), took_ms, "answered"));
+        cors.mark(response.headers_mut());
         finish(response.headers_mut(), &id);
         Ok(response)
     }
