@@ -113,10 +113,25 @@ impl Command {
 }
 
 fn load(file: Option<PathBuf>) -> Result<Loaded, Failure> {
-    // A variable that is no text cannot be a setting of ours; `std::env::vars` would panic on it.
-    let texts =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Ok(config::load(file.as_deref(), texts)?)
+    Ok(config::load(file.as_deref(), environment()?)?)
+}
+
+/// The variables that are text. One that is none is nobody's business here, unless it means to be a setting.
+fn environment() -> Result<Vec<(String, String)>, Failure> {
+    let mut texts = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let shown = name.to_string_lossy().into_owned();
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => texts.push((name, value)),
+            _ if shown.starts_with("ROLLCALL__") => {
+                return Err(Failure::new(format!(
+                    "{shown} in the environment is not UTF-8; write it anew, or unset it."
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(texts)
 }
 
 /// The database, up to date.
