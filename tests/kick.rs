@@ -183,6 +183,21 @@ async fn oneself_needs_a_confirmation_and_an_administrator_another_administrator
 }
 
 #[tokio::test]
+async fn a_lockout_ends_by_itself_when_its_time_is_over() {
+    let app = TestApp::start().await;
+    let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "member").await);
+    let kick = admin.delete(&format!("/api/v1/online/users/{}", bob.id), json!({"lockoutSeconds": 600})).await;
+    assert_eq!(kick.status, 200, "{}", kick.text);
+    app.clock.advance(std::time::Duration::from_secs(599));
+    assert_eq!(app.try_login("bob", PASSWORD).await.body["code"], "locked");
+    app.clock.advance(std::time::Duration::from_secs(1));
+    let back = app.login("bob").await;
+    assert!(is_logged_in(&back).await && !is_logged_in(&bob).await, "the old session stays over");
+    drop(back.connect(&app).await);
+    app.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_lockout_holds_at_every_door_until_it_is_lifted() {
     let app = TestApp::start().await;
     let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "member").await);
