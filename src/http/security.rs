@@ -21,7 +21,7 @@ macro_rules! callers {
     ($($(#[doc = $doc:literal])* $name:ident = $needs:expr;)*) => {$(
         $(#[doc = $doc])*
         #[derive(SecurityScheme)]
-        #[oai(rename = "bearer", ty = "bearer", bearer_format = "JWT", checker = "Self::check")]
+        #[oai(rename = "bearer", ty = "bearer", checker = "Self::check")]
         pub(crate) struct $name(pub(super) Identity);
 
         impl AsRef<Identity> for $name {

@@ -204,6 +204,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn keys_that_are_over_are_pruned_like_logs() {
+        let store = store().await;
+        let (stands, expired, revoked) = (
+            create(&store, 9, None).await.unwrap().id,
+            create(&store, 9, Some(at(10))).await.unwrap().id,
+            create(&store, 9, Some(at(9000))).await.unwrap().id,
+        );
+        store.revoke_api_key(revoked, &Actor::command_line(), at(20)).await.unwrap();
+        let keep = std::time::Duration::from_secs(100);
+        assert_eq!(store.prune(at(110), keep, keep).await.unwrap().keys, 0, "as old as what is kept");
+        assert_eq!(store.prune(at(121), keep, keep).await.unwrap().keys, 2);
+        for (id, kept) in [(stands, true), (expired, false), (revoked, false)] {
+            assert_eq!(store.api_key(id).await.unwrap().is_some(), kept);
+        }
+    }
+
+    #[tokio::test]
     async fn only_keys_that_stand_count_against_their_number() {
         let store = store().await;
         create(&store, 2, Some(at(0))).await.unwrap();

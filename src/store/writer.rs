@@ -210,6 +210,8 @@ mod tests {
     use sea_orm::{EntityTrait, PaginatorTrait};
 
     use super::*;
+    use crate::auth::{ApiKey, KeyTerms};
+    use crate::store::Actor;
     use crate::store::testing::{at, login, new_user, store};
 
     fn failed_login(second: i64) -> Entry {
@@ -275,6 +277,22 @@ mod tests {
         writer.write(Entry::SessionSeen { id: session, at: at(8) });
         writer.flush().await;
         assert_eq!(store.session(session).await.unwrap().unwrap().last_seen_at, at(9));
+    }
+
+    #[tokio::test]
+    async fn uses_of_a_key_become_one_and_never_go_back() {
+        let (store, tasks) = (store().await, TaskTracker::new());
+        let terms = KeyTerms { name: "shop".into(), scopes: Default::default(), addresses: vec![], expires_at: None };
+        let made = store.create_api_key(&ApiKey::random(), &terms, 1, &Actor::system(), at(0)).await.unwrap();
+        let writer = LogWriter::start(store.clone(), 1000, &tasks);
+        for (second, ip) in [(5, "::1"), (9, "::2"), (7, "::3")] {
+            writer.write(Entry::KeyUsed { id: made.id, at: at(second), ip: ip.into() });
+        }
+        writer.flush().await;
+        writer.write(Entry::KeyUsed { id: made.id, at: at(8), ip: "::4".into() });
+        writer.flush().await;
+        let row = store.api_key(made.id).await.unwrap().unwrap();
+        assert_eq!(row.last_used, Some((at(9), "::2".to_owned())));
     }
 
     #[tokio::test]

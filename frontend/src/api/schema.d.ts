@@ -2521,7 +2521,7 @@ export interface components {
             reason?: string;
             /** @description One session, as in `GET /sessions`; with `user`, it must be that user's. */
             session?: string;
-            /** @description The user's id with that issuer; without `session` all logins of the user end. */
+            /** @description The user's id with that issuer, or, without `issuer`, the user as on the wire; without `session` all logins end. */
             user?: string;
         };
         /**

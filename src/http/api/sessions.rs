@@ -58,7 +58,7 @@ struct EndRequest {
 struct RevokeRequest {
     /// Whose user or session it is; absent is the default issuer.
     issuer: Option<String>,
-    /// The user's id with that issuer; without `session` all logins of the user end.
+    /// The user's id with that issuer, or, without `issuer`, the user as on the wire; without `session` all logins end.
     user: Option<String>,
     /// One session, as in `GET /sessions`; with `user`, it must be that user's.
     session: Option<String>,
