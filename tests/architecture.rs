@@ -55,6 +55,15 @@ fn the_ground_and_the_rooms_know_neither_the_web_nor_each_others_libraries() {
     }
 }
 
+/// poem-openapi's `Json` takes a number for a text; `Body` does not, and lets an endpoint say 404 first.
+#[test]
+fn the_bodies_of_rest_calls_are_held_against_their_schema() {
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
+    for (file, text) in files_of(&source, "http") {
+        assert!(!text.contains(": Json<"), "{} takes a body as Json; take a Body", file.display());
+    }
+}
+
 fn rooms_used_by(source: &Path, room: &str) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
     for (_, text) in files_of(source, room) {

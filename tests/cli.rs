@@ -53,6 +53,21 @@ async fn what_cannot_start_says_why_in_one_sentence_that_names_the_key() {
 }
 
 #[tokio::test]
+async fn a_setting_that_is_no_text_is_refused_and_a_strangers_is_not_ours() {
+    use std::os::unix::ffi::OsStrExt;
+    let no_text = std::ffi::OsStr::from_bytes(b"sqlite://\xff.db");
+    let check = async |name: &str| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_rollcall"));
+        command.args(["config", "check"]).env(name, no_text).kill_on_drop(true).output().await.unwrap()
+    };
+    let refused = check("ROLLCALL__DATABASE__URL").await;
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!((refused.status.code(), said.trim().lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("ROLLCALL__DATABASE__URL in the environment is not UTF-8"), "{said}");
+    assert_eq!(check("SOMETHING_ELSE").await.status.code(), Some(0));
+}
+
+#[tokio::test]
 async fn accounts_made_and_changed_by_the_command_line_count_in_a_running_server() {
     let folder = tempdir().unwrap();
     let server = Served::start(folder.path()).await;
@@ -113,7 +128,7 @@ async fn documents_settings_and_migrations_are_told_without_a_server() {
     let status = rollcall(folder.path(), &["migrate", "status"]).await;
     assert!(status.code == 0 && status.out.contains("first_tables"), "{}{}", status.out, status.err);
     let help = rollcall(folder.path(), &["--help"]).await.out;
-    for command in ["serve", "migrate", "user", "token", "openapi", "asyncapi", "config"] {
+    for command in ["serve", "migrate", "user", "token", "key", "openapi", "asyncapi", "config"] {
         assert!(help.contains(command), "{help}");
     }
 }

@@ -100,7 +100,20 @@ async fn the_online_list_is_answered_in_hotgos_envelope() {
     assert_eq!(found("username=bo").await, 0, "exactly this name, as in HotGo");
     assert_eq!(found(&format!("userId={}&ip=127", bob.id)).await, 5);
     assert_eq!(found("firstTime[]=2000-01-01 00:00:00&firstTime[]=2000-01-02 00:00:00").await, 0);
-    assert_eq!(admin.get(&format!("{path}?pageSize=100000")).await.body["code"], -1);
+    for (query, field) in [
+        ("pageSize=100000", "pageSize"),
+        ("pageSize=0", "pageSize"),
+        ("page=0", "page"),
+        ("page=-1", "page"),
+        ("page=abc", "page"),
+        ("page=99999999999999999999", "page"),
+    ] {
+        let refused = admin.get(&format!("{path}?{query}")).await;
+        assert_eq!((refused.status, &refused.body["code"]), (200, &json!(-1)), "{query}: {}", refused.text);
+        assert_eq!(refused.body["message"], json!(format!("参数错误: {field}")));
+    }
+    let beyond = admin.get(&format!("{path}?page=99&pageSize=200")).await.body["data"].clone();
+    assert_eq!((&beyond["list"], &beyond["totalCount"]), (&json!([]), &json!(5)));
     drop(sockets);
     app.shutdown().await;
 }
@@ -139,6 +152,10 @@ async fn to_tag_delivers_the_response_as_the_frame_itself() {
     assert_eq!(text(&mut member).await, r#"{"event":"evt","data":{"n":1},"code":0,"timestamp":T}"#);
     other.stream.send(Message::text(r#"{"event":"ping"}"#)).await.unwrap();
     assert_eq!(text(&mut other).await, r#"{"event":"ping","code":0,"timestamp":T}"#, "nobody else got it");
+    let sized = |bytes: usize| json!({"tag": "room1", "response": {"event": "evt", "data": "x".repeat(bytes - 2)}});
+    assert_eq!(admin.post("/socket/send/toTag", sized(65_536)).await.body["data"]["delivered"], 1);
+    assert_eq!(member.push("evt").await.as_str().map(str::len), Some(65_534));
+    assert_eq!(admin.post("/socket/send/toTag", sized(65_537)).await.body["code"], -1);
     let ours = admin.post("/socket/send/toTag", json!({"tag": "room1", "response": {"event": "kick"}})).await;
     assert_eq!(ours.body["code"], -1);
     drop((member, other));

@@ -245,3 +245,41 @@ async fn no_bad_token_of_another_system_opens_anything() {
     }
     app.shutdown().await;
 }
+
+#[tokio::test]
+async fn the_backend_of_another_system_ends_its_users_logins_in_its_own_words() {
+    let app = with_shop("").await;
+    let admin = app.user("root", "admin").await;
+    let key = EncodingKey::from_secret(SHOP_SECRET.as_bytes());
+    let login = |id: i64, sid: &str| {
+        let claims = json!({"id": id, "username": "ann", "loginAt": now(&app), "sid": sid});
+        app.foreign(sign(Algorithm::HS256, &key, None, &claims))
+    };
+    let (first, second) = (login(5, "s-1"), login(5, "s-2"));
+    let (one, mut two) = (first.connect(&app).await, second.connect(&app).await);
+    let revoke = |body: Value| admin.post("/api/v1/sessions/revoke", body);
+    let ended = revoke(json!({"issuer": "shop", "session": "s-1", "reason": "Logged out."})).await;
+    assert_eq!(
+        (ended.status, &ended.body["sessions"], &ended.body["clients"]),
+        (200, &json!(1), &json!(1)),
+        "{}",
+        ended.text
+    );
+    assert_eq!(one.ended().await.code, 4410);
+    assert_eq!(two.ask("ping", json!({})).await["code"], 0);
+    assert_eq!(first.get("/api/v1/auth/me").await.status, 401);
+
+    // Neither the login nor its user ever came here.
+    let never = login(6, "s-3");
+    let body = json!({"issuer": "shop", "user": "6", "session": "s-3"});
+    assert_eq!(revoke(body).await.status, 200);
+    assert_eq!(never.get("/api/v1/auth/me").await.status, 401);
+    assert_eq!(login(6, "s-4").get("/api/v1/auth/me").await.status, 200);
+
+    assert_eq!(revoke(json!({"issuer": "shop", "user": "5"})).await.body["clients"], 1);
+    assert_eq!(two.ended().await.code, 4410);
+    assert_eq!(login(5, "s-5").get("/api/v1/auth/me").await.status, 401, "issued until now");
+    assert_eq!(revoke(json!({"issuer": "shop", "session": "s-9"})).await.status, 404);
+    assert_eq!(revoke(json!({"issuer": "shop", "user": "5", "session": "s-3"})).await.status, 404, "another user's");
+    app.shutdown().await;
+}

@@ -118,6 +118,53 @@ async fn many_are_kicked_by_a_list_or_a_filter_but_never_by_an_empty_one() {
 }
 
 #[tokio::test]
+async fn of_many_named_the_known_are_kicked_and_the_unknown_are_listed() {
+    let app = TestApp::start().await;
+    let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "member").await);
+    let (tab, nobody) = (bob.connect(&app).await, "01900000-0000-7000-8000-000000000000");
+    let named = json!({"users": [bob.id, "999", "shop:7"], "clients": [nobody], "sessions": [nobody]});
+    let kick = admin.post("/api/v1/online/kick", named).await;
+    assert_eq!((kick.status, outcome(&kick.body)), (200, (1, 1, true)), "{}", kick.text);
+    assert_eq!(kick.body["unknown"], json!([nobody, nobody, "999", "shop:7"]));
+    assert_eq!(kick.body["users"], json!([bob.id]));
+    assert_eq!(tab.ended().await.code, 4410);
+    assert!(!is_logged_in(&bob).await);
+    for nobody in [json!({"users": ["998", "999"]}), json!({"clients": [nobody]}), json!({"sessions": [nobody]})] {
+        let kick = admin.post("/api/v1/online/kick", nobody).await;
+        assert_eq!(kick.status, 404, "{}", kick.text);
+    }
+    let kick = admin.delete(&format!("/api/v1/online/users/{}", bob.id), json!({})).await;
+    assert_eq!(kick.body["unknown"], json!([]), "{}", kick.text);
+    app.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_operator_reaches_no_administrator_by_any_way_of_naming_one() {
+    let app = TestApp::start().await;
+    let (admin, ops) = (app.user("root", "admin").await, app.user("ops", "operator").await);
+    let bob = app.user("bob", "member").await;
+    let mut socket = admin.connect(&app).await;
+    let _tab = bob.connect(&app).await;
+    for (method, path, body) in [
+        ("DELETE", format!("/api/v1/online/clients/{}", socket.id), json!({})),
+        ("DELETE", format!("/api/v1/online/sessions/{}", admin.session), json!({})),
+        ("DELETE", format!("/api/v1/online/users/{}", admin.id), json!({"revoke": false})),
+        ("POST", "/api/v1/online/kick".to_owned(), json!({"users": [bob.id, admin.id]})),
+        ("POST", "/api/v1/online/kick".to_owned(), json!({"clients": [socket.id]})),
+        ("POST", "/api/v1/online/kick".to_owned(), json!({"sessions": [admin.session]})),
+        ("POST", "/api/v1/online/kick".to_owned(), json!({"filter": {"ip": "127."}})),
+        ("POST", "/api/v1/online/kick?dryRun=true".to_owned(), json!({"filter": {"username": "root"}})),
+    ] {
+        let refused = ops.call(method, &path, body.clone()).await;
+        assert_eq!((refused.status, &refused.body["code"]), (403, &json!("forbidden")), "{path} {body}");
+    }
+    assert!(is_logged_in(&admin).await && is_logged_in(&bob).await, "nor is anybody else ended by such a call");
+    assert_eq!(socket.ask("ping", json!({})).await["code"], 0);
+    drop((socket, _tab));
+    app.shutdown().await;
+}
+
+#[tokio::test]
 async fn oneself_needs_a_confirmation_and_an_administrator_another_administrator() {
     let app = TestApp::start().await;
     let (admin, ops, bob) =
@@ -132,6 +179,21 @@ async fn oneself_needs_a_confirmation_and_an_administrator_another_administrator
     assert!(is_logged_in(&ops).await && is_logged_in(&admin).await);
     assert_eq!(ops.delete(&own, json!({"confirmSelf": true})).await.status, 200);
     assert!(!is_logged_in(&ops).await);
+    app.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_lockout_ends_by_itself_when_its_time_is_over() {
+    let app = TestApp::start().await;
+    let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "member").await);
+    let kick = admin.delete(&format!("/api/v1/online/users/{}", bob.id), json!({"lockoutSeconds": 600})).await;
+    assert_eq!(kick.status, 200, "{}", kick.text);
+    app.clock.advance(std::time::Duration::from_secs(599));
+    assert_eq!(app.try_login("bob", PASSWORD).await.body["code"], "locked");
+    app.clock.advance(std::time::Duration::from_secs(1));
+    let back = app.login("bob").await;
+    assert!(is_logged_in(&back).await && !is_logged_in(&bob).await, "the old session stays over");
+    drop(back.connect(&app).await);
     app.shutdown().await;
 }
 

@@ -204,6 +204,18 @@ async fn where_one_login_is_allowed_the_older_one_is_told_and_closed() {
 }
 
 #[tokio::test]
+async fn a_login_that_is_not_used_for_thirty_days_is_over() {
+    let app = TestApp::start().await;
+    let (away, late) = (app.user("bob", "member").await, app.user("eve", "member").await);
+    app.clock.advance(Duration::from_secs(30 * 86_400 - 1));
+    assert_eq!(refresh(&app, &away.cookie).await.status, 200, "a second before");
+    app.clock.advance(Duration::from_secs(1));
+    let over = refresh(&app, &late.cookie).await;
+    assert_eq!((over.status, &over.body["code"]), (401, &json!("session_revoked")), "{}", over.text);
+    app.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_disabled_account_is_out_at_once_and_only_its_login_says_why() {
     let app = TestApp::start().await;
     let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "member").await);
@@ -212,6 +224,8 @@ async fn a_disabled_account_is_out_at_once_and_only_its_login_says_why() {
     assert_eq!((over.status, &over.body["code"]), (401, &json!("session_revoked")));
     let login = app.try_login("bob", PASSWORD).await;
     assert_eq!((login.status, &login.body["code"]), (403, &json!("account_disabled")));
+    let refused = refresh(&app, &bob.cookie).await;
+    assert_eq!((refused.status, &refused.body["code"]), (403, &json!("account_disabled")), "{}", refused.text);
     assert_eq!(app.try_login("bob", "a wrong password").await.status, 401);
     admin.patch(&format!("/api/v1/users/{}", bob.id), json!({"disabled": false})).await;
     assert!(!is_logged_in(&bob).await, "the old session stays over");

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod cors;
 mod diffs;
 mod failures;
 mod frames;
@@ -10,6 +11,7 @@ mod harness;
 mod health;
 mod hotgo;
 mod issuers;
+mod keys;
 mod kick;
 mod login;
 mod online;
@@ -17,6 +19,7 @@ mod openapi;
 mod presence;
 mod problems;
 mod push;
+mod revoke;
 mod rooms;
 mod slow;
 mod sockets;

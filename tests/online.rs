@@ -211,12 +211,21 @@ async fn users_counts_details_and_the_green_dot_agree() {
         (&json!(false), &json!(false))
     );
     assert!(lookup["users"][&eve.id]["lastSeenAt"].is_string(), "eve has logged in: {lookup}");
+    assert_eq!(lookup["users"]["999"], json!({"online": false, "clients": 0}), "nobody of that name was ever seen");
+    assert_eq!((&lookup["complete"], &lookup["node"]), (&json!(true), &json!("n1")));
+    assert!(lookup["rev"].is_u64() && lookup["asOf"].is_string(), "{lookup}");
+    let asked = admin.post("/api/v1/online/lookup", json!({"users": ["999", eve.id, "10", eve.id, "shop:7"]})).await;
+    let places = ["999", &eve.id, "10", "shop:7"].map(|user| asked.text.find(&format!("\"{user}\":{{")).unwrap());
+    assert!(places.is_sorted(), "in the order asked: {}", asked.text);
+    assert_eq!(asked.body["users"].as_object().unwrap().len(), 4);
+    assert_eq!(admin.post("/api/v1/online/lookup", json!({"users": []})).await.body["users"], json!({}));
     let many: Vec<String> = (0..501).map(|number| number.to_string()).collect();
     assert_eq!(admin.post("/api/v1/online/lookup", json!({"users": many[..500]})).await.status, 200);
     assert_eq!(admin.post("/api/v1/online/lookup", json!({"users": many})).await.body["field"], "users");
     for path in ["clients", "users", "counts"] {
         assert_eq!(eve.get(&format!("/api/v1/online/{path}")).await.status, 403);
     }
+    assert_eq!(eve.post("/api/v1/online/lookup", json!({"users": []})).await.status, 403);
     drop(sockets);
     app.shutdown().await;
 }

@@ -57,6 +57,68 @@ async fn who_may_not_call_is_told_that_before_what_is_wrong_with_the_call() {
 }
 
 #[tokio::test]
+async fn what_does_not_exist_is_404_whatever_else_is_wrong_with_the_call() {
+    let app = TestApp::start().await;
+    let (admin, ops) = (app.user("root", "admin").await, app.user("ops", "operator").await);
+    let (long, nobody) = (json!({"reason": "x".repeat(201)}), "01900000-0000-7000-8000-000000000000");
+    let session = format!("/api/v1/online/sessions/{nobody}");
+    for (method, path, body) in [
+        ("PATCH", "/api/v1/users/999", json!({"disabled": "x"})),
+        ("DELETE", "/api/v1/online/users/999", long.clone()),
+        ("DELETE", "/api/v1/online/users/999", json!({"lockoutSeconds": 999_999_999})),
+        ("DELETE", session.as_str(), long.clone()),
+        ("DELETE", &format!("/api/v1/online/clients/{nobody}"), json!({"reason": 7})),
+        ("DELETE", &format!("/api/v1/sessions/{nobody}"), long.clone()),
+    ] {
+        let answer = admin.call(method, path, body).await;
+        assert_eq!((answer.status, &answer.body["code"]), (404, &json!("not_found")), "{method} {path}");
+    }
+    // And out of reach before that: nobody learns more than they may.
+    let reach = ops.delete(&format!("/api/v1/online/users/{}", admin.id), long.clone()).await;
+    assert_eq!(reach.status, 403, "{}", reach.text);
+    let known = admin.delete(&format!("/api/v1/online/users/{}", ops.id), long).await;
+    assert_eq!((known.status, &known.body["field"]), (422, &json!("reason")), "{}", known.text);
+    app.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_wrong_type_in_a_body_is_refused_and_names_its_field() {
+    let app = TestApp::start().await;
+    let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "member").await);
+    let kick = format!("/api/v1/online/users/{}", bob.id);
+    let everyone = json!({"everyone": true});
+    for (method, path, body, field) in [
+        ("POST", "/api/v1/push", json!({"target": everyone, "event": 7}), "event"),
+        ("POST", "/api/v1/push", json!({"target": everyone, "event": true}), "event"),
+        ("POST", "/api/v1/push", json!({"target": everyone}), "event"),
+        ("POST", "/api/v1/push", json!({"target": everyone, "event": null}), "event"),
+        ("POST", "/api/v1/push", json!({"target": 7, "event": "x"}), "target"),
+        ("POST", "/api/v1/push", json!({"target": {"everyone": "yes"}, "event": "x"}), "target.everyone"),
+        ("POST", "/api/v1/push", json!({"target": {"users": [42]}, "event": "x"}), "target.users"),
+        ("POST", "/api/v1/push", json!({"target": {"users": "42"}, "event": "x"}), "target.users"),
+        ("DELETE", &kick, json!({"reason": 7}), "reason"),
+        ("DELETE", &kick, json!({"revoke": 1}), "revoke"),
+        ("DELETE", &kick, json!({"lockoutSeconds": -1}), "lockoutSeconds"),
+        ("DELETE", &kick, json!({"lockoutSeconds": "60"}), "lockoutSeconds"),
+        ("DELETE", &kick, json!({"lockoutSeconds": 0.5}), "lockoutSeconds"),
+        ("POST", "/api/v1/online/kick", json!({"filter": {"connectedFrom": "yesterday"}}), "filter.connectedFrom"),
+        ("POST", "/api/v1/online/kick", json!({"filter": {"q": 7}}), "filter.q"),
+        ("POST", "/api/v1/online/kick", json!({"users": [bob.id], "message": {}}), "message"),
+        ("POST", "/api/v1/users", json!({"username": 7, "password": "long enough", "roles": []}), "username"),
+        ("PATCH", &format!("/api/v1/users/{}", bob.id), json!({"disabled": "true"}), "disabled"),
+        ("POST", "/api/v1/auth/login", json!({"username": "root", "password": 1_234_567_890}), "password"),
+    ] {
+        let answer = admin.call(method, path, body.clone()).await;
+        assert_eq!((answer.status, &answer.body["field"]), (422, &json!(field)), "{path} {body}: {}", answer.text);
+        assert!(answer.body["detail"].as_str().unwrap().starts_with(field), "{}", answer.text);
+    }
+    let list = admin.post("/api/v1/push", json!([])).await;
+    assert_eq!((list.status, list.body.get("field")), (422, None), "{}", list.text);
+    assert_eq!(bob.get("/api/v1/auth/me").await.status, 200, "none of them did anything");
+    app.shutdown().await;
+}
+
+#[tokio::test]
 async fn every_answer_carries_the_headers_that_keep_a_browser_safe() {
     let app = TestApp::start().await;
     for path in ["/", "/online", "/api/v1/auth/me", "/docs", "/assets/none.js"] {

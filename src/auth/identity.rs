@@ -8,6 +8,9 @@ use uuid::Uuid;
 
 use super::Permissions;
 
+/// The issuer of API keys where users are named: `key:…`. Reserved, so that no other system's user looks like a key.
+pub const KEY_ISSUER: &str = "key";
+
 /// A user: the pair (issuer, id), written as on the wire: `42` for the default issuer, `shop:42` for any other.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserKey(Arc<str>);
@@ -31,6 +34,11 @@ impl UserKey {
     /// The issuer's name; empty is the default one.
     pub fn issuer(&self) -> &str {
         self.0.split_once(':').map_or("", |(issuer, _)| issuer)
+    }
+
+    /// Whether it is no user, but an API key.
+    pub fn is_api_key(&self) -> bool {
+        self.issuer() == KEY_ISSUER
     }
 
     /// The id within the issuer.
@@ -69,12 +77,12 @@ impl Rights {
     }
 }
 
-/// A verified caller: the token was good and the session stands.
+/// A verified caller: the token was good and the session stands; or the API key stands.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Who.
+    /// Who; an API key is `key:` and its id.
     pub user: UserKey,
-    /// By which login.
+    /// By which login; for an API key its id, which is no login's.
     pub session: Uuid,
     /// The application the login belongs to, HotGo's `app`; empty for our own page.
     pub app: Arc<str>,

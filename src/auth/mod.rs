@@ -3,6 +3,7 @@
 //! from `Clock`.
 
 mod address;
+mod api_key;
 mod confirmations;
 mod expiring;
 mod identity;
@@ -18,8 +19,9 @@ mod tickets;
 mod tokens;
 
 pub use address::{client_ip, limit_key, masked, network_of, origin_allowed};
+pub use api_key::{ApiKey, KeyTerms, MAX_KEY_ADDRESSES, looks_like_api_key, network};
 pub use confirmations::{Confirmation, Confirmations};
-pub use identity::{Identity, Rights, UserKey};
+pub use identity::{Identity, KEY_ISSUER, Rights, UserKey};
 pub use issuers::{Foreign, IssuerError, Issuers, OWN_ISSUER};
 pub use keys::{KeyError, Keyring};
 pub use limits::{Failures, Rate};

@@ -47,5 +47,8 @@ pub(super) fn auth() -> Auth {
         follow_interval: Duration::from_secs(2),
         default_issuer: String::new(),
         issuers: Vec::new(),
+        key_ttl: Duration::from_secs(90 * 86_400),
+        max_keys: 10,
+        failed_keys: 0,
     }
 }

@@ -35,6 +35,9 @@ impl From<StoreError> for Failure {
             StoreError::NotFound("role") => {
                 "There is no such role; the roles of a new database are admin, operator and member."
             }
+            StoreError::Full("API keys") => {
+                "There are as many API keys as auth.max_keys allows; revoke one with `rollcall key revoke ID`, or raise it."
+            }
             StoreError::Disabled => "The account is disabled; run `rollcall user enable NAME` first.",
             error => return StartError::from(error).into(),
         };

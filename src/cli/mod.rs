@@ -4,6 +4,7 @@
 
 mod documents;
 mod failure;
+mod key;
 mod migrate;
 mod password;
 mod serve;
@@ -44,6 +45,8 @@ Examples:
       Create an account; its password is shown once
   rollcall token issue --name nightly --scope push:send --expires 30d
       A token for a script
+  rollcall key create --name shop --scope online:read,push:send --address 10.0.0.0/8
+      A key for another program, shown once
   rollcall config print > rollcall.toml
       Every setting with its default, unit and reason";
 
@@ -63,6 +66,9 @@ enum Command {
     /// Issue tokens for scripts and other systems
     #[command(subcommand)]
     Token(token::What),
+    /// Manage API keys of other programs
+    #[command(subcommand)]
+    Key(key::What),
     /// Print the OpenAPI document of the REST interface
     Openapi,
     /// Print the AsyncAPI document of the socket
@@ -99,6 +105,7 @@ impl Command {
             Command::Migrate { what } => migrate::run(&load(file)?.config, what.unwrap_or(migrate::What::Up)).await,
             Command::User(what) => user::run(&load(file)?.config, what).await,
             Command::Token(what) => token::run(&load(file)?.config, what).await,
+            Command::Key(what) => key::run(&load(file)?.config, what).await,
             Command::Openapi => documents::openapi(),
             Command::Asyncapi => documents::asyncapi().await,
             Command::Config(what) => documents::config(file, &what),
@@ -107,10 +114,25 @@ impl Command {
 }
 
 fn load(file: Option<PathBuf>) -> Result<Loaded, Failure> {
-    // A variable that is no text cannot be a setting of ours; `std::env::vars` would panic on it.
-    let texts =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Ok(config::load(file.as_deref(), texts)?)
+    Ok(config::load(file.as_deref(), environment()?)?)
+}
+
+/// The variables that are text. One that is none is nobody's business here, unless it means to be a setting.
+fn environment() -> Result<Vec<(String, String)>, Failure> {
+    let mut texts = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let shown = name.to_string_lossy().into_owned();
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => texts.push((name, value)),
+            _ if shown.starts_with("ROLLCALL__") => {
+                return Err(Failure::new(format!(
+                    "{shown} in the environment is not UTF-8; write it anew, or unset it."
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(texts)
 }
 
 /// The database, up to date.

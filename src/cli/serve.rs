@@ -1,5 +1,6 @@
 //! `rollcall serve`.
 
+use std::env::VarError;
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -41,8 +42,10 @@ async fn serve(config: Config, stop: CancellationToken) -> Done {
 /// The password for the first administrator, from where a secret may come.
 fn admin_password() -> Result<Option<Secret>, Failure> {
     const NAME: &str = "ROLLCALL_ADMIN_PASSWORD";
-    if let Ok(password) = std::env::var(NAME) {
-        return Ok(Some(Secret::new(password)).filter(|password| !password.is_empty()));
+    match std::env::var(NAME) {
+        Ok(password) => return Ok(Some(Secret::new(password)).filter(|password| !password.is_empty())),
+        Err(VarError::NotUnicode(_)) => return Err(Failure::new(format!("{NAME} is not UTF-8; write it anew."))),
+        Err(VarError::NotPresent) => {}
     }
     let Some(path) = std::env::var_os(format!("{NAME}_FILE")).filter(|path| !path.is_empty()) else { return Ok(None) };
     let text = std::fs::read_to_string(&path)

@@ -130,7 +130,7 @@ async fn audit(store: &Store, user: &User, issue: &Issue, scopes: Permissions, n
     writer.stop().await;
 }
 
-fn scope(word: &str) -> Result<Permission, String> {
+pub(super) fn scope(word: &str) -> Result<Permission, String> {
     word.parse().map_err(|()| {
         let similar = Permission::ALL.iter().map(|known| (strsim::jaro_winkler(word, known.word()), known.word()));
         let best = similar.filter(|(likeness, _)| *likeness >= SIMILAR).max_by(|a, b| a.0.total_cmp(&b.0));

@@ -83,8 +83,9 @@ pub(super) async fn find(store: &Store, name: &str) -> Result<User, Failure> {
 
 async fn add(store: &Store, username: String, roles: Vec<String>, password: &Password) -> Done {
     let length = username.trim().chars().count();
-    if !(1..=128).contains(&length) || username.contains(char::is_control) {
-        return Err(Failure::new("A username has 1 to 128 characters and no control characters."));
+    // A colon separates an issuer from an id on the wire, and `key:` begins the names of API keys.
+    if !(1..=128).contains(&length) || username.contains(|letter: char| letter.is_control() || letter == ':') {
+        return Err(Failure::new("A username has 1 to 128 characters, without control characters and colons."));
     }
     let hash = password.hash().await?;
     let new = NewUser { username, password_hash: Some(hash), roles, ..Default::default() };

@@ -46,7 +46,7 @@ pub struct Server {
     pub listen: String,
     /// The name of this node in lists and answers; empty means the host's name.
     pub node: String,
-    /// Origins beside our own that may open sockets and use the refresh cookie, as `https://admin.example.com`.
+    /// Origins beside our own that may open sockets, call REST and use the refresh cookie, as `https://admin.example.com`.
     pub allowed_origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Nobody else's are.
     pub trusted_proxies: Vec<IpNet>,
@@ -177,6 +177,13 @@ pub struct Auth {
     pub max_failure_entries: usize,
     /// Password computations waiting for a thread, at most; beyond, a login is answered 503.
     pub password_queue: usize,
+    /// Life of an API key for which no end is asked.
+    #[serde(with = "humantime_serde")]
+    pub key_ttl: Duration,
+    /// API keys that are neither revoked nor expired, at most.
+    pub max_keys: usize,
+    /// Unknown API keys from one address a minute, at most. A good key is never refused for them.
+    pub failed_keys: u32,
     /// How often a change made by another process (the command line) is looked for.
     #[serde(with = "humantime_serde")]
     pub follow_interval: Duration,

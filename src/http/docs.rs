@@ -39,6 +39,12 @@ fn describe_problems(document: &mut Value) {
             body["required"] = json!(false);
         }
     }
+    // Each permission is a type with a sentence of its own; they share one scheme, which would show the first one's.
+    document["components"]["securitySchemes"]["bearer"] = json!({
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The access token of a login, or an API key (`rk_…`) as far as its scopes reach.",
+    });
     let paths = document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut());
     for operation in paths.flat_map(|path| path.as_object_mut().into_iter().flat_map(|methods| methods.values_mut())) {
         if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {

@@ -6,7 +6,7 @@ use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::Object;
 
-use crate::services::Denied;
+use crate::services::{Denied, KeyDenied};
 use crate::store::StoreError;
 
 /// What a caller is told of a failure.
@@ -69,6 +69,12 @@ impl Problem {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
+    /// With the field or parameter it is about.
+    pub(crate) fn field(mut self, field: &str) -> Problem {
+        self.field = Some(field.to_owned());
+        self
+    }
+
     /// With a word of its own.
     pub(crate) fn code(mut self, code: &'static str) -> Problem {
         self.code = code;
@@ -100,20 +106,13 @@ impl Problem {
         self.status
     }
 
-    /// What a request that failed in the framework is told.
-    pub(super) fn of_framework(error: &poem::Error, body_is_json: bool) -> Problem {
+    /// What a request that failed in the framework is told. Bodies are judged by `Body`.
+    pub(super) fn of_framework(error: &poem::Error) -> Problem {
         if let Some(error) = error.downcast_ref::<poem_openapi::error::ParseParamError>() {
             return Problem::invalid(error.name, format!("does not fit: {}", error.reason));
         }
         if let Some(error) = error.downcast_ref::<poem_openapi::error::ParsePathError>() {
             return Problem::not_found(error.name);
-        }
-        if let Some(error) = error.downcast_ref::<poem_openapi::error::ParseRequestPayloadError>() {
-            let (status, code) = match body_is_json {
-                true => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
-                false => (StatusCode::BAD_REQUEST, "bad_request"),
-            };
-            return Problem::new(status, code, format!("The body does not fit: {}", error.reason));
         }
         let status = error.status();
         let (code, detail) = match status {
@@ -121,9 +120,6 @@ impl Problem {
             StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "This path knows other methods only.".to_owned()),
             StatusCode::UNAUTHORIZED => {
                 ("unauthorized", "This needs a token: log in, and send it as a Bearer.".to_owned())
-            }
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                ("unsupported_media_type", "The body must be application/json.".to_owned())
             }
             StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "The body is larger than this server takes.".to_owned()),
             status if status.is_client_error() => ("bad_request", "The request cannot be understood.".to_owned()),
@@ -176,6 +172,10 @@ impl From<StoreError> for Problem {
             StoreError::Conflict(what) => {
                 Problem::new(StatusCode::CONFLICT, "conflict", format!("This {what} is taken already."))
             }
+            StoreError::Full(what) => {
+                let detail = format!("There are as many {what} as there may be; end one first.");
+                Problem::new(StatusCode::CONFLICT, "too_many", detail)
+            }
             StoreError::LastAdministrator => Problem::new(
                 StatusCode::CONFLICT,
                 "last_administrator",
@@ -196,6 +196,9 @@ impl From<Denied> for Problem {
         if let Denied::Locked { until, seconds, .. } = &denied {
             problem.until = Some(*until);
             problem.retry_after = Some(*seconds);
+        }
+        if let Denied::Key(KeyDenied::TooMany(seconds)) = denied {
+            problem.retry_after = Some(seconds);
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             problem.retry_after = Some(1);

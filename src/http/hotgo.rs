@@ -17,7 +17,7 @@ use super::security::{bearer, origin, request_id};
 use super::socket::SocketDoor;
 use crate::auth::{Identity, Permission, UserKey};
 use crate::realtime::{Column, OnlineClient, OnlineFilter, OnlineQuery, Target};
-use crate::services::{Kick, Services, Whom};
+use crate::services::{Kick, KickRefused, Services, Whom};
 
 /// HotGo's codes: done, failed, not logged in, not permitted.
 const OK: i32 = 0;
@@ -145,8 +145,13 @@ async fn offline(request: &Request, body: &[u8], services: &Services) -> Result<
     let OfflineRequest { id } = serde_json::from_slice(body).map_err(|_| invalid("id"))?;
     let id = uuid::Uuid::parse_str(&id).map_err(|_| failed("客户端已离线"))?;
     let from = origin(request, services);
+    let whom = Whom { clients: vec![id], ..Whom::default() };
+    let refused = |refused| match refused {
+        KickRefused::Nobody(_) => failed("客户端已离线"),
+        refused => failed(api::refusal_detail(refused)),
+    };
     let kick = Kick {
-        whom: Whom { clients: vec![id], ..Whom::default() },
+        found: services.find(&whom, &caller, false).await.map_err(refused)?,
         reason: String::new(),
         note: String::new(),
         revoke: true,
@@ -156,12 +161,8 @@ async fn offline(request: &Request, body: &[u8], services: &Services) -> Result<
         dry_run: false,
         by: &caller,
         origin: &from,
-        whole_ip: false,
     };
-    services.kick(kick).await.map_err(|refused| match refused {
-        crate::services::KickRefused::Nobody(_) => failed("客户端已离线"),
-        refused => failed(api::refusal_detail(refused)),
-    })?;
+    services.kick(kick).await.map_err(refused)?;
     Ok(Value::Null)
 }
 
@@ -179,10 +180,12 @@ async fn to_tag(request: &Request, body: &[u8], services: &Services, door: &Sock
 async fn caller(request: &Request, services: &Services, permission: Permission) -> Result<Identity, Failure> {
     let identity = bearer(request, services).await.map_err(|denied| match denied.status() {
         503 => failed("数据暂时不可用"),
+        429 => failed("请求过于频繁，请稍后再试"),
+        _ if denied.word() == "address_not_allowed" => not_permitted(),
         _ => Failure(NOT_LOGGED_IN, "登录身份已失效，请重新登录！".to_owned()),
     })?;
     if !identity.may(permission) {
-        return Err(Failure(NOT_PERMITTED, "你没有访问权限！".to_owned()));
+        return Err(not_permitted());
     }
     Ok(identity)
 }
@@ -247,6 +250,10 @@ mod tests {
         }
         assert_eq!(time("yesterday", Tz::UTC), None);
     }
+}
+
+fn not_permitted() -> Failure {
+    Failure(NOT_PERMITTED, "你没有访问权限！".to_owned())
 }
 
 fn failed(message: impl Into<String>) -> Failure {

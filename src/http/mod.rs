@@ -2,6 +2,8 @@
 //! and the socket's handshake. Deliberately absent: SQL (rows become types of our own here) and the meaning of events.
 
 mod api;
+mod body;
+mod cors;
 mod docs;
 mod error;
 mod health;
@@ -33,6 +35,7 @@ pub(crate) use spa::build_id;
 
 use crate::jobs::Board;
 use crate::services::Services;
+use cors::Cors;
 use security::RequestId;
 
 /// Everything that is answered.
@@ -58,7 +61,7 @@ pub(crate) fn endpoint(
     Outermost { services, routes: Arc::new(routes) }
 }
 
-/// What every request passes: an id, its bounds, the log line, and one body for every failure.
+/// What every request passes: an id, who may read the answer, its bounds, the log line, and one body for every failure.
 struct Outermost<E> {
     services: Services,
     routes: Arc<E>,
@@ -73,9 +76,14 @@ impl<E: Endpoint<Output: IntoResponse>> Endpoint for Outermost<E> {
         // The path only: a query may hold a ticket or a token.
         let span = tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
         let started = self.services.clock().monotonic();
-        let mut response = self.answer(request, &id).instrument(span.clone()).await;
+        let cors = Cors::of(&request, &self.services);
+        let mut response = match cors.preflight() {
+            Some(response) => response,
+            None => self.answer(request, &id).instrument(span.clone()).await,
+        };
         let took_ms = self.services.clock().monotonic().saturating_sub(started).as_millis() as u64;
         span.in_scope(|| tracing::info!(status = response.status().as_u16(), took_ms, "answered"));
+        cors.mark(response.headers_mut());
         finish(response.headers_mut(), &id);
         Ok(response)
     }
@@ -88,11 +96,11 @@ impl<E: Endpoint<Output: IntoResponse>> Outermost<E> {
             Ok(body) => body,
             Err(problem) => return problem.into_response(id),
         };
-        fill_in_body(&mut request, &body);
+        fill_in_body(&mut request, body);
         let answering = AssertUnwindSafe(self.routes.call(request)).catch_unwind();
         match tokio::time::timeout(server.request_timeout, answering).await {
             Ok(Ok(Ok(response))) => response.into_response(),
-            Ok(Ok(Err(error))) => problem_of(error, &body).into_response(id),
+            Ok(Ok(Err(error))) => problem_of(error).into_response(id),
             // The panic's own message is in the log already; the connection and everybody else go on.
             Ok(Err(_)) => Problem::internal().into_response(id),
             Err(_) => Problem::unavailable().into_response(id),
@@ -101,12 +109,12 @@ impl<E: Endpoint<Output: IntoResponse>> Outermost<E> {
 }
 
 /// Nobody sends a body with DELETE unless there is something to say; the framework wants one all the same.
-fn fill_in_body(request: &mut Request, body: &Bytes) {
+fn fill_in_body(request: &mut Request, body: Bytes) {
     if body.is_empty() && request.method() == Method::DELETE {
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.set_body("{}");
     } else {
-        request.set_body(body.clone());
+        request.set_body(body);
     }
 }
 
@@ -124,12 +132,11 @@ async fn read_body(request: &mut Request, max: usize, limit: Duration) -> Result
     }
 }
 
-fn problem_of(error: poem::Error, body: &[u8]) -> Problem {
+fn problem_of(error: poem::Error) -> Problem {
     match error.downcast::<Problem>() {
         Ok(problem) => problem,
         Err(error) => {
-            let body_is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
-            let problem = Problem::of_framework(&error, body_is_json);
+            let problem = Problem::of_framework(&error);
             if problem.status().is_server_error() {
                 tracing::error!(%error, "a request failed");
             }

@@ -10,18 +10,18 @@ use poem_openapi::SecurityScheme;
 use poem_openapi::auth::Bearer;
 
 use super::error::Problem;
-use crate::auth::{Identity, Permission, client_ip, origin_allowed};
+use crate::auth::{Identity, Permission, client_ip, looks_like_api_key, origin_allowed};
 use crate::realtime::Agent;
-use crate::services::{Denied, Door, Origin, Services};
+use crate::services::{Denied, Origin, Services};
 
 /// Bytes of a `User-Agent` that are looked at.
 const MAX_USER_AGENT: usize = 512;
 
 macro_rules! callers {
-    ($($(#[doc = $doc:literal])* $name:ident = $permission:expr;)*) => {$(
+    ($($(#[doc = $doc:literal])* $name:ident = $needs:expr;)*) => {$(
         $(#[doc = $doc])*
         #[derive(SecurityScheme)]
-        #[oai(rename = "bearer", ty = "bearer", bearer_format = "JWT", checker = "Self::check")]
+        #[oai(rename = "bearer", ty = "bearer", checker = "Self::check")]
         pub(crate) struct $name(pub(super) Identity);
 
         impl AsRef<Identity> for $name {
@@ -32,44 +32,72 @@ macro_rules! callers {
 
         impl $name {
             async fn check(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
-                identify(request, &bearer.token, $permission).await
+                identify(request, &bearer.token, $needs).await
             }
         }
     )*};
 }
 
 callers! {
-    /// Anybody who is logged in.
-    Caller = None;
+    /// Anybody who is logged in: for what is about oneself.
+    Caller = Needs::Login;
+    /// Anybody at all, an API key too: for what looks at permissions itself.
+    AnyCaller = Needs::Nothing;
     /// May see who is online.
-    MayReadOnline = Some(Permission::OnlineRead);
+    MayReadOnline = Needs::Permission(Permission::OnlineRead);
     /// May end clients, sessions and logins.
-    MayKick = Some(Permission::OnlineKick);
+    MayKick = Needs::Permission(Permission::OnlineKick);
     /// May push events.
-    MayPush = Some(Permission::PushSend);
+    MayPush = Needs::Permission(Permission::PushSend);
     /// May see accounts.
-    MayReadUsers = Some(Permission::UserRead);
+    MayReadUsers = Needs::Permission(Permission::UserRead);
     /// May change accounts.
-    MayWriteUsers = Some(Permission::UserWrite);
+    MayWriteUsers = Needs::Permission(Permission::UserWrite);
     /// May read the audit log.
-    MayReadAudit = Some(Permission::AuditRead);
+    MayReadAudit = Needs::Permission(Permission::AuditRead);
+    /// May make and revoke API keys.
+    MayWriteKeys = Needs::Permission(Permission::KeyWrite);
+    /// May end sessions of others.
+    MayEndSessions = Needs::Permission(Permission::SessionWrite);
     /// May see how the server is doing.
-    MayMonitor = Some(Permission::MonitorRead);
+    MayMonitor = Needs::Permission(Permission::MonitorRead);
     /// May run jobs.
-    MayRunJobs = Some(Permission::JobRun);
+    MayRunJobs = Needs::Permission(Permission::JobRun);
 }
 
-async fn identify(request: &Request, token: &str, permission: Option<Permission>) -> poem::Result<Identity> {
+/// What a caller must have beside a good credential.
+enum Needs {
+    Nothing,
+    Login,
+    Permission(Permission),
+}
+
+async fn identify(request: &Request, token: &str, needs: Needs) -> poem::Result<Identity> {
     let services = request.data::<Services>().expect("the outermost layer gives every request the hall");
-    let identity = services.identify(token).await.map_err(|denied| {
+    let identity = caller_behind(request, services, token).await.map_err(|denied| {
         // The session of a disabled account is over; only a login is told that the account is disabled.
         let over = Denied::Revoked { kind: None, reason: String::new() };
         Problem::from(if matches!(denied, Denied::Disabled) { over } else { denied })
     })?;
-    match permission {
-        Some(permission) if !identity.may(permission) => Err(forbidden(permission).into()),
+    match needs {
+        Needs::Permission(permission) if !identity.may(permission) => Err(forbidden(permission).into()),
+        Needs::Login if identity.user.is_api_key() => Err(not_for_keys().into()),
         _ => Ok(identity),
     }
+}
+
+/// The caller behind an access token or an API key.
+async fn caller_behind(request: &Request, services: &Services, token: &str) -> Result<Identity, Denied> {
+    if looks_like_api_key(token) {
+        return services.identify_key(token, peer(request, services)).await;
+    }
+    services.identify(token).await
+}
+
+/// 403: an API key has no login, password or sessions of its own.
+pub(crate) fn not_for_keys() -> Problem {
+    let detail = "This is about oneself, and an API key is nobody; log in for it.";
+    Problem::new(poem::http::StatusCode::FORBIDDEN, "not_for_keys", detail)
 }
 
 /// 403: what is missing.
@@ -81,7 +109,7 @@ pub(crate) fn forbidden(permission: Permission) -> Problem {
 /// The caller behind an `Authorization` header, for routes outside of the OpenAPI document.
 pub(crate) async fn bearer(request: &Request, services: &Services) -> Result<Identity, Denied> {
     let token = header_token(request.headers()).ok_or(Denied::Missing)?;
-    services.identify_at(Door::Request, token).await.map(|(identity, _)| identity)
+    caller_behind(request, services, token).await
 }
 
 /// The token of an `Authorization` header: `Bearer <jwt>`, or the bare token as HotGo sends it.

@@ -19,11 +19,11 @@ use tokio_util::task::TaskTracker;
 use super::error::Problem;
 use super::security::{header_token, origin, page_allowed};
 use super::serve::Upgrade;
-use crate::auth::{Identity, Permissions, limit_key};
+use crate::auth::{Identity, Permissions, limit_key, looks_like_api_key};
 use crate::events::Registry;
 use crate::protocol::{CloseCode, CloseReason, Message};
 use crate::realtime::{ConnectionLimits, NewClient, Refused, run};
-use crate::services::{Denied, Door, Origin, Services, ended_words};
+use crate::services::{Denied, Door, KeyDenied, Origin, Services, ended_words};
 
 /// RFC 6455 section 1.3.
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -204,9 +204,10 @@ async fn admit(request: &Request, services: &Services, from: &Origin) -> Result<
         None => Err(Denied::Missing),
         Some(Credential::Token { token, as_session }) => {
             let bare = token.strip_prefix("Bearer ").unwrap_or(&token);
-            let identified = services.identify_at(Door::Handshake, bare).await;
+            let identified = services.identify_at(Door::Handshake, bare, Some(from)).await;
             identified.map(|(identity, scopes)| Admitted { identity, scopes, as_session })
         }
+        Some(Credential::Ticket(ticket)) if looks_like_api_key(&ticket) => Err(Denied::Key(KeyDenied::NoSocket)),
         Some(Credential::Ticket(ticket)) => match services.tickets().take(&ticket) {
             None => Err(Denied::Ticket),
             Some(ticket) => services

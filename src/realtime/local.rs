@@ -185,7 +185,7 @@ impl Presence for LocalPresence {
         Ok((why, self.state(&tables, at)))
     }
 
-    async fn lookup(&self, users: &[UserKey]) -> Result<Vec<Option<Found>>, PresenceError> {
+    async fn lookup(&self, users: &[UserKey]) -> Result<(Vec<Option<Found>>, StreamState), PresenceError> {
         let tables = self.manager.tables();
         let at = Instant::of(self.manager.clock());
         let one = |user| match tables.users.get(user) {
@@ -198,7 +198,7 @@ impl Presence for LocalPresence {
                 tables.last_leave(user).map(|leave| Found { online: false, clients: 0, last_seen_at: Some(leave.at) })
             }
         };
-        Ok(users.iter().map(one).collect())
+        Ok((users.iter().map(one).collect(), self.state(&tables, at)))
     }
 
     async fn subscribe(&self, client: &Arc<Client>) -> Result<(OnlineCounts, StreamState), PresenceError> {

@@ -3,11 +3,13 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::Services;
+use crate::auth::UserKey;
 use crate::protocol::{CloseCode, CloseReason, Message};
 use crate::realtime::{Cause, Delivered, Payload, Publication, Target};
-use crate::store::{Kind, NewRevocation, Revocation, StoreError};
+use crate::store::{Actor, Audited, Kind, NewRevocation, Paging, Revocation, SessionQuery, StoreError};
 
 /// `data` of the `kick` push.
 #[derive(Serialize)]
@@ -19,6 +21,19 @@ struct KickData<'a> {
     by: Option<&'a str>,
 }
 
+/// What became of somebody's logins.
+#[derive(Debug)]
+pub struct EndedLogins {
+    /// The durable row.
+    pub id: Uuid,
+    /// Sessions that stood.
+    pub sessions: u64,
+    /// Clients that were open.
+    pub clients: usize,
+    /// Whether all of those are shut down already.
+    pub complete: bool,
+}
+
 /// How an end is told: the close frame, and the cause in lists.
 pub fn ended_words(kind: Option<Kind>, reason: &str, until: Option<DateTime<Utc>>) -> (CloseReason, Cause) {
     let (code, cause, sentence) = match kind {
@@ -28,6 +43,7 @@ pub fn ended_words(kind: Option<Kind>, reason: &str, until: Option<DateTime<Utc>
         Some(Kind::Replaced) => (CloseCode::Replaced, Cause::Replaced, "This account was used to log in elsewhere."),
         Some(Kind::Logout) => (CloseCode::Kicked, Cause::Logout, "This session was logged out."),
         Some(Kind::Password) => (CloseCode::Kicked, Cause::Revoked, "The password was changed; log in again."),
+        Some(Kind::Revoked) => (CloseCode::Kicked, Cause::Revoked, "This session has ended; log in again."),
         Some(Kind::RefreshReused) => {
             (CloseCode::Kicked, Cause::Revoked, "The session was used from two places and has ended; log in again.")
         }
@@ -48,6 +64,32 @@ impl Services {
         let revocation = self.store().revoke(new, self.clock().now()).await?;
         let delivered = self.announce(&revocation).await;
         Ok((revocation, delivered))
+    }
+
+    /// Ends a session, or with none named every session of the user, on behalf of the system where the user logged out or
+    /// changed role. Of a user of another issuer every token issued until now is refused, sessions or not.
+    pub async fn end_logins(
+        &self,
+        user: &UserKey,
+        session: Option<Uuid>,
+        reason: &str,
+        by: &Actor,
+    ) -> Result<EndedLogins, StoreError> {
+        let standing = SessionQuery { user: Some(user.clone()), paging: Paging { page: 1, page_size: 1 } };
+        let sessions = match session {
+            Some(id) => u64::from(self.store().session_stands(id, self.clock().now()).await?),
+            None => self.store().sessions(&standing, self.clock().now()).await?.total,
+        };
+        let mut new = NewRevocation::new(Kind::Revoked, by);
+        match session {
+            Some(id) => new.targets.sessions.push(id),
+            None => new.targets.users.push(user.clone()),
+        }
+        new.ends_sessions = true;
+        new.reason = reason.to_owned();
+        new.audit = Some(Audited::of("session.revoke", user));
+        let (revocation, delivered) = self.end(new).await?;
+        Ok(EndedLogins { id: revocation.id, sessions, clients: delivered.clients, complete: delivered.dropped == 0 })
     }
 
     /// Tells the sockets of a row that is written already.

@@ -3,9 +3,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
+use uuid::Uuid;
 
-use super::{Denied, Door, Services};
-use crate::auth::{Confirmation, Foreign, Identity, Permissions, Rights, TokenError, UserKey};
+use super::{Denied, Door, Origin, Services};
+use crate::auth::{Confirmation, Foreign, Identity, Issuers, Permissions, Rights, TokenError, UserKey};
 use crate::config::WhenAway;
 use crate::store::{CallerRow, Foreigner, NewSession, SessionKind, StoreError};
 
@@ -20,6 +21,7 @@ impl Services {
         door: Door,
         token: &str,
         foreign: Foreign,
+        from: Option<&Origin>,
     ) -> Result<(Identity, Permissions), Denied> {
         let now = self.clock().now();
         let row = self.store().caller(foreign.session).await.map_err(unavailable)?;
@@ -33,7 +35,7 @@ impl Services {
         let asked_after = judge_issue(&foreign, refused_before, now)?;
         self.confirm(token, &foreign, asked_after).await?;
         let end = foreign.expires_at.unwrap_or(now + UNTIL_ASKED_AGAIN);
-        self.write_down(door, &foreign, row, end, now).await.map_err(unavailable)?;
+        self.write_down((door, from), &foreign, row, end, now).await.map_err(unavailable)?;
         self.standing(door, foreign.session, end).await
     }
 
@@ -45,6 +47,15 @@ impl Services {
     pub(super) fn with_foreign_roles(&self, user: &UserKey, rights: Rights) -> Rights {
         let permissions = rights.permissions | self.issuers().permissions(user, &rights.roles);
         Rights { permissions, ..rights }
+    }
+
+    /// Makes rows for a user of another system, and a login of theirs, that never came here, so that they can be revoked.
+    pub async fn expect_foreign(&self, user: &UserKey, login: Option<&str>, issuer: &str) -> Result<(), StoreError> {
+        let now = self.clock().now();
+        self.store().ensure_foreign(user, now).await?;
+        let Some(login) = login else { return Ok(()) };
+        let end = now + TimeDelta::from_std(self.config().auth.session_max).unwrap_or(TimeDelta::MAX);
+        self.store().expect_session(foreign_session(user, Issuers::session(issuer, login), login, end), now).await
     }
 
     /// Asks the other system, unless it said something a moment ago. An answer from before `after` does not count.
@@ -93,7 +104,7 @@ impl Services {
     /// two tokens is the newer one is known at handshakes.
     async fn write_down(
         &self,
-        door: Door,
+        (door, from): (Door, Option<&Origin>),
         foreign: &Foreign,
         row: Option<CallerRow>,
         end: DateTime<Utc>,
@@ -102,21 +113,15 @@ impl Services {
         let who =
             Foreigner { user: foreign.user.clone(), username: foreign.username.clone(), roles: foreign.roles.clone() };
         let Some(row) = row else {
-            let session = NewSession {
-                id: foreign.session,
-                user: foreign.user.clone(),
-                app: foreign.app.clone(),
-                kind: SessionKind::Foreign,
-                scopes: None,
-                ip: String::new(),
-                device: String::new(),
-                os: String::new(),
-                browser: String::new(),
-                user_agent: String::new(),
-                expires_at: end,
-                refresh_expires_at: end,
-                external_id: Some(foreign.external_id.clone()),
-            };
+            let mut session = foreign_session(&foreign.user, foreign.session, &foreign.external_id, end);
+            session.app.clone_from(&foreign.app);
+            if let Some(from) = from {
+                session.ip = from.ip.to_string();
+                session.device.clone_from(&from.agent.device);
+                session.os.clone_from(&from.agent.os);
+                session.browser.clone_from(&from.agent.browser);
+                session.user_agent.clone_from(&from.user_agent);
+            }
             self.store().admit_foreign(&who, session, now).await?;
             // Another login of the user may be open with the roles of an older token.
             self.refresh_rights(&who.user).await;
@@ -134,6 +139,24 @@ impl Services {
             self.refresh_rights(&who.user).await;
         }
         Ok(())
+    }
+}
+
+fn foreign_session(user: &UserKey, id: Uuid, external_id: &str, end: DateTime<Utc>) -> NewSession {
+    NewSession {
+        id,
+        user: user.clone(),
+        app: String::new(),
+        kind: SessionKind::Foreign,
+        scopes: None,
+        ip: String::new(),
+        device: String::new(),
+        os: String::new(),
+        browser: String::new(),
+        user_agent: String::new(),
+        expires_at: end,
+        refresh_expires_at: end,
+        external_id: Some(external_id.to_owned()),
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::Services;
-use crate::auth::{Identity, Permissions, TokenError, UserKey};
+use super::{KeyDenied, Origin, Services};
+use crate::auth::{Identity, Permissions, TokenError, UserKey, looks_like_api_key};
 use crate::store::{CallerRow, Kind};
 
 /// What a credential is shown for. They differ in what comes first: a request is told that its session is over, a
@@ -47,16 +47,19 @@ pub enum Denied {
         /// The operator's sentence; may be empty.
         reason: String,
     },
+    /// The API key is no good, or no good here.
+    Key(KeyDenied),
     /// The database did not answer.
     Unavailable,
 }
 
 impl Denied {
-    /// The number people know: 401, 403 or 503.
+    /// The number people know: 401, 403, 429 or 503.
     pub fn status(&self) -> u16 {
         match self {
             Denied::Missing | Denied::Token(_) | Denied::Ticket | Denied::Revoked { .. } => 401,
             Denied::Disabled | Denied::Locked { .. } => 403,
+            Denied::Key(denied) => denied.status(),
             Denied::Unavailable => 503,
         }
     }
@@ -71,6 +74,7 @@ impl Denied {
             Denied::Revoked { .. } => "session_revoked",
             Denied::Disabled => "account_disabled",
             Denied::Locked { .. } => "locked",
+            Denied::Key(denied) => denied.word(),
             Denied::Unavailable => "unavailable",
         }
     }
@@ -86,6 +90,7 @@ impl Denied {
             Denied::Disabled => "This account is disabled.".to_owned(),
             Denied::Locked { reason, .. } if reason.is_empty() => "This account is locked for a while.".to_owned(),
             Denied::Locked { reason, .. } => reason.clone(),
+            Denied::Key(denied) => denied.sentence().to_owned(),
             Denied::Unavailable => "The server cannot reach its data right now; try again in a moment.".to_owned(),
         }
     }
@@ -94,13 +99,23 @@ impl Denied {
 impl Services {
     /// The caller behind an access token, at a REST call.
     pub async fn identify(&self, token: &str) -> Result<Identity, Denied> {
-        self.identify_at(Door::Request, token).await.map(|(identity, _)| identity)
+        self.identify_at(Door::Request, token, None).await.map(|(identity, _)| identity)
     }
 
-    /// The caller behind an access token, and what its session narrows permissions to.
-    pub async fn identify_at(&self, door: Door, token: &str) -> Result<(Identity, Permissions), Denied> {
+    /// The caller behind an access token, and what its session narrows permissions to. The first token of a login elsewhere
+    /// writes its row, with where it comes `from` where that is known. API keys are no tokens: what
+    /// takes them asks [`Services::identify_key`].
+    pub async fn identify_at(
+        &self,
+        door: Door,
+        token: &str,
+        from: Option<&Origin>,
+    ) -> Result<(Identity, Permissions), Denied> {
+        if looks_like_api_key(token) {
+            return Err(Denied::Key(KeyDenied::NoSocket));
+        }
         if let Some(foreign) = self.issuers().verify(token, self.clock().now()) {
-            return self.identify_foreign(door, token, foreign.map_err(Denied::Token)?).await;
+            return self.identify_foreign(door, token, foreign.map_err(Denied::Token)?, from).await;
         }
         let claims = self.tokens().verify(token, self.clock().now()).map_err(Denied::Token)?;
         let (identity, scopes) = self.standing(door, claims.session, claims.expires_at).await?;

@@ -1,5 +1,6 @@
 //! Showing somebody the door: durable first, then at once.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,10 +27,21 @@ pub struct Whom {
     pub filter: Option<OnlineFilter>,
 }
 
+/// Whom that is: what exists of it, and may be ended by who asked.
+#[derive(Debug, Default)]
+pub struct Found {
+    clients: Vec<OnlineClient>,
+    sessions: Vec<Uuid>,
+    users: Vec<UserKey>,
+    /// Every user it would be about.
+    everybody: Vec<UserKey>,
+    unknown: Vec<String>,
+}
+
 /// What an operator asks for.
 pub struct Kick<'a> {
     /// Whom.
-    pub whom: Whom,
+    pub found: Found,
     /// The sentence the user reads.
     pub reason: String,
     /// For the audit log only; may be empty.
@@ -46,8 +58,6 @@ pub struct Kick<'a> {
     pub by: &'a Identity,
     /// From where.
     pub origin: &'a Origin,
-    /// Whether the filter sees whole addresses.
-    pub whole_ip: bool,
 }
 
 /// What became of it.
@@ -63,6 +73,8 @@ pub struct Kicked {
     pub pending: Vec<Pending>,
     /// Users it is about.
     pub users: Vec<UserKey>,
+    /// What was named and does not exist, as on the wire.
+    pub unknown: Vec<String>,
     /// The end of the lockout.
     pub until: Option<DateTime<Utc>>,
     /// Whether the systems that the users come from know of it.
@@ -99,33 +111,48 @@ impl From<StoreError> for KickRefused {
     }
 }
 
-/// What a kick means, worked out.
-struct Plan {
-    matched: Vec<OnlineClient>,
-    targets: Targets,
-    users: Vec<UserKey>,
-}
-
 impl Services {
+    /// Finds whom an operator means. Refused when none of the named exists, or one of them is out of the operator's reach.
+    /// A filter sees whole addresses only with `whole_ip`.
+    pub async fn find(&self, whom: &Whom, by: &Identity, whole_ip: bool) -> Result<Found, KickRefused> {
+        let mut found = self.find_named(whom).await?;
+        if let Some(filter) = &whom.filter {
+            found.clients.extend(self.online(filter.clone(), whole_ip).await?);
+        }
+        found.everybody.extend(found.clients.iter().map(|row| UserKey::from_wire(&row.user_id)));
+        found.everybody.sort_unstable();
+        found.everybody.dedup();
+        if found.everybody.is_empty() && whom.filter.is_none() {
+            return Err(KickRefused::Nobody(match (whom.users.is_empty(), whom.sessions.is_empty()) {
+                (false, _) => "user",
+                (true, false) => "session",
+                (true, true) => "client",
+            }));
+        }
+        self.guard(&found.everybody, by).await?;
+        Ok(found)
+    }
+
     /// Ends clients, sessions or users' logins as the operator asks.
     pub async fn kick(&self, kick: Kick<'_>) -> Result<Kicked, KickRefused> {
-        let plan = self.plan(&kick).await?;
-        self.guard(&kick, &plan).await?;
-        let now = self.clock().now();
-        let until = kick.lockout.map(|lockout| now + TimeDelta::from_std(lockout).unwrap_or(TimeDelta::MAX));
+        if kick.found.everybody.contains(&kick.by.user) && !kick.confirm_self {
+            return Err(KickRefused::Oneself);
+        }
+        let (targets, now) = (kick.targets(), self.clock().now());
         let mut kicked = Kicked {
             id: None,
-            matched: plan.matched.len(),
+            matched: self.affected(&targets).await?.len(),
             closed: 0,
             pending: Vec::new(),
-            users: plan.users,
-            until,
+            users: kick.found.everybody.clone(),
+            unknown: kick.found.unknown.clone(),
+            until: kick.lockout.map(|lockout| now + TimeDelta::from_std(lockout).unwrap_or(TimeDelta::MAX)),
             upstream: Upstream::None,
         };
         if kick.dry_run {
             return Ok(kicked);
         }
-        let revocation = self.write(&kick, plan.targets, &kicked).await?;
+        let revocation = self.write(&kick, targets, &kicked).await?;
         let delivered = self.announce(&revocation).await;
         kicked.id = Some(revocation.id);
         // Who left by themselves in between is gone as well.
@@ -139,33 +166,44 @@ impl Services {
         Ok(kicked)
     }
 
-    /// Finds everybody it is about: a client's session, so all its tabs; a lockout the whole user.
-    async fn plan(&self, kick: &Kick<'_>) -> Result<Plan, KickRefused> {
-        let Whom { clients, sessions, users, filter } = &kick.whom;
-        let mut named = Vec::new();
-        if !clients.is_empty() {
-            named.extend(self.online(OnlineFilter { clients: clients.clone(), ..Default::default() }, true).await?);
+    async fn find_named(&self, whom: &Whom) -> Result<Found, KickRefused> {
+        let mut found = Found::default();
+        if !whom.clients.is_empty() {
+            let filter = OnlineFilter { clients: whom.clients.clone(), ..Default::default() };
+            found.clients = self.online(filter, true).await?;
+            let open: HashSet<Uuid> = found.clients.iter().map(|row| row.id).collect();
+            found.unknown.extend(whom.clients.iter().filter(|id| !open.contains(id)).map(Uuid::to_string));
         }
-        if let Some(filter) = filter {
-            named.extend(self.online(filter.clone(), kick.whole_ip).await?);
+        for session in &whom.sessions {
+            match self.store().session(*session).await? {
+                Some(row) => {
+                    found.sessions.push(*session);
+                    found.everybody.push(row.user);
+                }
+                None => found.unknown.push(session.to_string()),
+            }
         }
-        let mut targets = Targets { sessions: sessions.clone(), users: users.clone(), ..Targets::default() };
-        if kick.lockout.is_some() {
-            targets.users.extend(named.iter().map(|row| UserKey::from_wire(&row.user_id)));
-            targets.users.extend(self.owners(sessions).await?);
-        } else if kick.revoke {
-            targets.sessions.extend(named.iter().map(|row| row.session_id));
-        } else {
-            targets.clients.extend(named.iter().map(|row| row.id));
+        for user in &whom.users {
+            match self.store().rights(user).await? {
+                Some(_) => found.users.push(user.clone()),
+                None => found.unknown.push(user.to_string()),
+            }
         }
-        sort_out(&mut targets);
-        let matched = self.affected(&targets).await?;
-        let mut everybody: Vec<UserKey> = matched.iter().map(|row| UserKey::from_wire(&row.user_id)).collect();
-        everybody.extend(targets.users.iter().cloned());
-        everybody.extend(self.owners(&targets.sessions).await?);
-        everybody.sort_unstable();
-        everybody.dedup();
-        Ok(Plan { matched, targets, users: everybody })
+        found.everybody.extend(found.users.iter().cloned());
+        Ok(found)
+    }
+
+    /// Only an administrator may kick an administrator.
+    async fn guard(&self, users: &[UserKey], by: &Identity) -> Result<(), KickRefused> {
+        if by.rights.is_admin() {
+            return Ok(());
+        }
+        for user in users {
+            if self.store().rights(user).await?.is_some_and(|rights| rights.is_admin()) {
+                return Err(KickRefused::Administrator);
+            }
+        }
+        Ok(())
     }
 
     /// Every client that the targets end.
@@ -191,33 +229,6 @@ impl Services {
         Ok(self.presence().clients(&query).await.map_err(KickRefused::Presence)?.list)
     }
 
-    async fn owners(&self, sessions: &[Uuid]) -> Result<Vec<UserKey>, KickRefused> {
-        let mut owners = Vec::new();
-        for session in sessions {
-            owners.extend(self.store().session(*session).await?.map(|row| row.user));
-        }
-        Ok(owners)
-    }
-
-    async fn guard(&self, kick: &Kick<'_>, plan: &Plan) -> Result<(), KickRefused> {
-        if plan.users.is_empty() && kick.whom.filter.is_none() {
-            return Err(KickRefused::Nobody(if kick.whom.sessions.is_empty() { "client" } else { "session" }));
-        }
-        for user in &plan.users {
-            match self.store().rights(user).await? {
-                None => return Err(KickRefused::Nobody("user")),
-                Some(rights) if rights.is_admin() && !kick.by.rights.is_admin() => {
-                    return Err(KickRefused::Administrator);
-                }
-                Some(_) => {}
-            }
-        }
-        if plan.users.contains(&kick.by.user) && !kick.confirm_self {
-            return Err(KickRefused::Oneself);
-        }
-        Ok(())
-    }
-
     async fn write(&self, kick: &Kick<'_>, targets: Targets, kicked: &Kicked) -> Result<Revocation, StoreError> {
         let names: Vec<&str> = kicked.users.iter().map(UserKey::as_str).collect();
         let detail = json!({
@@ -236,6 +247,23 @@ impl Services {
         new.reason = kick.reason.clone();
         new.audit = Some(Audited { action: "online.kick".to_owned(), target: names.join(" "), detail });
         self.store().revoke(new, self.clock().now()).await
+    }
+}
+
+impl Kick<'_> {
+    /// What ends: of a client its session, so all its tabs; with a lockout the whole user.
+    fn targets(&self) -> Targets {
+        let Found { clients, sessions, users, everybody, .. } = &self.found;
+        let mut targets = Targets { sessions: sessions.clone(), users: users.clone(), ..Targets::default() };
+        if self.lockout.is_some() {
+            targets.users.clone_from(everybody);
+        } else if self.revoke {
+            targets.sessions.extend(clients.iter().map(|row| row.session_id));
+        } else {
+            targets.clients.extend(clients.iter().map(|row| row.id));
+        }
+        sort_out(&mut targets);
+        targets
     }
 }
 

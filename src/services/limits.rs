@@ -17,6 +17,8 @@ pub struct Limits {
     /// Failed handshakes by address: asked only after one has failed, so that a valid token is never refused for its
     /// neighbours' failures.
     pub failed_handshakes: Rate<IpAddr>,
+    /// Unknown API keys by address, asked in the same manner.
+    pub failed_keys: Rate<IpAddr>,
     /// Successful handshakes by user.
     pub handshakes: Rate<UserKey>,
 }
@@ -28,6 +30,7 @@ impl Limits {
         Limits {
             logins: Rate::new(clock.clone(), config.auth.logins_per_address, MINUTE, entries),
             failed_handshakes: Rate::new(clock.clone(), config.socket.failed_handshakes, MINUTE, entries),
+            failed_keys: Rate::new(clock.clone(), config.auth.failed_keys, MINUTE, entries),
             handshakes: Rate::new(clock.clone(), config.socket.handshakes_per_user, MINUTE, entries),
         }
     }

@@ -1,6 +1,7 @@
 //! The hall: what every endpoint, event and job may use, behind one cheap handle; and the acts that need several rooms at
 //! once: finding out who calls, logging in, ending somebody's session. Deliberately absent: HTTP, frames, cron.
 
+mod api_keys;
 mod counters;
 mod ending;
 mod follow;
@@ -19,10 +20,11 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use api_keys::KeyDenied;
 pub use counters::Counters;
-pub use ending::ended_words;
+pub use ending::{EndedLogins, ended_words};
 pub use identify::{Denied, Door};
-pub use kick::{Kick, KickRefused, Kicked, Pending, Whom};
+pub use kick::{Found, Kick, KickRefused, Kicked, Pending, Whom};
 pub use limits::Limits;
 pub use login::{Attempt, LoggedIn, LoginDenied};
 pub use readiness::{NotReady, Readiness};
@@ -110,7 +112,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// How the audit log names a logged-in caller.
+    /// How the audit log names a caller: a user as on the wire and by name; an API key as `key:<id>` and `key:<name>`.
     pub fn actor(&self, identity: &Identity) -> Actor {
         Actor {
             key: identity.user.to_string(),

@@ -61,6 +61,7 @@ impl Services {
             ("locked_names", locked),
             ("login_addresses", limits.logins.len()),
             ("failed_handshake_addresses", limits.failed_handshakes.len()),
+            ("failed_key_addresses", limits.failed_keys.len()),
             ("handshake_users", limits.handshakes.len()),
             ("confirmed_tokens", self.0.confirmations.len()),
             ("password_computations", self.passwords().admitted()),

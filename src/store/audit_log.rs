@@ -30,7 +30,7 @@ super::entity!(AuditLog);
 /// Who does something, and through what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actor {
-    /// The user as on the wire, `cli` or `system`.
+    /// The user as on the wire, `key:` and an API key's id, `cli` or `system`.
     pub key: String,
     /// The name shown.
     pub name: String,

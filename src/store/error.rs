@@ -17,6 +17,9 @@ pub enum StoreError {
     /// Somebody else has it already, as `Conflict("username")`.
     #[error("the {0} is taken")]
     Conflict(&'static str),
+    /// There are as many as there may be, as `Full("API keys")`.
+    #[error("there are too many {0}")]
+    Full(&'static str),
     /// The account was disabled while its login was under way.
     #[error("the account is disabled")]
     Disabled,

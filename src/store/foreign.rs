@@ -55,6 +55,13 @@ impl Store {
         self.renew_foreign(&who, now).await
     }
 
+    /// Writes a login that has not come yet, unless it has.
+    pub async fn expect_session(&self, new: NewSession, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        sessions::insert_once(&tx, new, now).await?;
+        tx.commit().await
+    }
+
     /// Until when tokens of this user open nothing; none when all do, or nobody knows them.
     pub async fn tokens_refused_before(&self, user: &UserKey) -> Result<Option<DateTime<Utc>>, StoreError> {
         let row = users::Entity::find().filter(is(user)).one(self.db()).await?;

@@ -13,6 +13,7 @@
 //! Deliberately absent: sockets, requests, the clock (`now` is an argument), and SQL that only one database understands.
 
 mod administrators;
+mod api_keys;
 mod audit_log;
 mod caller;
 mod connection;
@@ -38,6 +39,7 @@ mod user_roles;
 mod users;
 mod writer;
 
+pub use api_keys::ApiKeyRow;
 pub use audit_log::{Actor, AuditQuery, AuditRow, NewAudit};
 pub use caller::{CallerRow, Ended};
 pub use connection::{Direction, Store};

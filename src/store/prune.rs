@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
 
-use super::{Store, StoreError, audit_log, lockouts, login_log, outbox, revocations, sessions};
+use super::{Store, StoreError, api_keys, audit_log, lockouts, login_log, outbox, revocations, sessions};
 
 /// How many rows were deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,10 +22,12 @@ pub struct Pruned {
     pub lockouts: u64,
     /// Calls to other systems that were made or given up.
     pub calls: u64,
+    /// API keys that were over.
+    pub keys: u64,
 }
 
 impl Store {
-    /// Deletes log rows, ended sessions and revocations older than `keep`; zero keeps nothing that is over.
+    /// Deletes log rows, ended sessions, dead API keys and revocations older than `keep`; zero keeps nothing that is over.
     /// Revocations stay as long as the longest session may live, so that a node that was away still hears of them.
     /// Each table is its own transaction.
     pub async fn prune(
@@ -46,6 +48,7 @@ impl Store {
             revocations: self.delete::<revocations::Entity>(revocations::Column::CreatedAt.lt(older).into()).await?,
             calls: self.delete::<outbox::Entity>(outbox::Column::EndedAt.lt(old).into()).await?,
             lockouts: self.delete::<lockouts::Entity>(lockouts::Column::Until.lte(now).into()).await?,
+            keys: self.delete::<api_keys::Entity>(api_keys::over_before(old)).await?,
         })
     }
 

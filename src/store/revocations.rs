@@ -64,6 +64,7 @@ kinds! {
     Password = "password", "The password was changed.";
     Replaced = "replaced", "A newer login used the limit.";
     RefreshReused = "refreshReused", "A refresh token was used twice: somebody has a copy.";
+    Revoked = "revoked", "Another system ended it: its user logged out there, or changed role.";
     Roles = "roles", "Roles changed; nothing ends, rights are read again.";
     Unlock = "unlock", "Failed logins are forgotten.";
     Lift = "lift", "A lockout was lifted.";

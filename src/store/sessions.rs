@@ -180,6 +180,11 @@ impl Store {
         Ok(assemble(self, found).await?.pop())
     }
 
+    /// Whether the session with this id is neither revoked nor expired.
+    pub async fn session_stands(&self, id: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        Ok(Entity::find_by_id(id.to_string()).filter(live(now)).count(self.db()).await? > 0)
+    }
+
     /// A page of the sessions that stand, newest first.
     pub async fn sessions(&self, query: &SessionQuery, now: DateTime<Utc>) -> Result<Page<SessionRow>, StoreError> {
         let mut select = Entity::find().filter(live(now));

@@ -1,4 +1,5 @@
-//! Rows that may come late or, counted, not at all: logins tried, audit of what only reads, last use of sessions.
+//! Rows that may come late or, counted, not at all: logins tried, audit of what only reads, last use of sessions
+//! and keys.
 //! One task behind a bounded queue writes them in batches, so no message and no request waits for them.
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::{NewAudit, NewLogin, Store, StoreError, audit_log, login_log, sessions};
+use super::{NewAudit, NewLogin, Store, StoreError, api_keys, audit_log, login_log, sessions};
 
 /// A batch is written at this size …
 const BATCH: usize = 100;
@@ -35,6 +36,15 @@ pub enum Entry {
         id: Uuid,
         /// When.
         at: DateTime<Utc>,
+    },
+    /// An API key was used. Many uses of one key become one.
+    KeyUsed {
+        /// Which.
+        id: Uuid,
+        /// When.
+        at: DateTime<Utc>,
+        /// From where.
+        ip: String,
     },
 }
 
@@ -164,6 +174,7 @@ struct Batch {
     logins: Vec<NewLogin>,
     audits: Vec<NewAudit>,
     seen: BTreeMap<Uuid, DateTime<Utc>>,
+    keys: BTreeMap<Uuid, (DateTime<Utc>, String)>,
 }
 
 impl Batch {
@@ -175,21 +186,26 @@ impl Batch {
                 let last = self.seen.entry(id).or_insert(at);
                 *last = at.max(*last);
             }
+            Entry::KeyUsed { id, at, ip } => match self.keys.get(&id) {
+                Some((last, _)) if *last > at => {}
+                _ => drop(self.keys.insert(id, (at, ip))),
+            },
         }
     }
 
     fn len(&self) -> usize {
-        self.logins.len() + self.audits.len() + self.seen.len()
+        self.logins.len() + self.audits.len() + self.seen.len() + self.keys.len()
     }
 }
 
 impl Store {
     async fn write_batch(&self, batch: &Batch) -> Result<(), StoreError> {
-        let Batch { logins, audits, seen } = batch.clone();
+        let Batch { logins, audits, seen, keys } = batch.clone();
         let tx = self.begin().await?;
         login_log::insert(&*tx, logins).await?;
         audit_log::insert(&*tx, audits).await?;
         sessions::mark_seen(&tx, seen).await?;
+        api_keys::mark_used(&tx, keys).await?;
         tx.commit().await
     }
 }
@@ -199,6 +215,8 @@ mod tests {
     use sea_orm::{EntityTrait, PaginatorTrait};
 
     use super::*;
+    use crate::auth::{ApiKey, KeyTerms};
+    use crate::store::Actor;
     use crate::store::testing::{at, login, new_user, store};
 
     fn failed_login(second: i64) -> Entry {
@@ -264,6 +282,22 @@ mod tests {
         writer.write(Entry::SessionSeen { id: session, at: at(8) });
         writer.flush().await;
         assert_eq!(store.session(session).await.unwrap().unwrap().last_seen_at, at(9));
+    }
+
+    #[tokio::test]
+    async fn uses_of_a_key_become_one_and_never_go_back() {
+        let (store, tasks) = (store().await, TaskTracker::new());
+        let terms = KeyTerms { name: "shop".into(), scopes: Default::default(), addresses: vec![], expires_at: None };
+        let made = store.create_api_key(&ApiKey::random(), &terms, 1, &Actor::system(), at(0)).await.unwrap();
+        let writer = LogWriter::start(store.clone(), 1000, &tasks);
+        for (second, ip) in [(5, "::1"), (9, "::2"), (7, "::3")] {
+            writer.write(Entry::KeyUsed { id: made.id, at: at(second), ip: ip.into() });
+        }
+        writer.flush().await;
+        writer.write(Entry::KeyUsed { id: made.id, at: at(8), ip: "::4".into() });
+        writer.flush().await;
+        let row = store.api_key(made.id).await.unwrap().unwrap();
+        assert_eq!(row.last_used, Some((at(9), "::2".to_owned())));
     }
 
     #[tokio::test]

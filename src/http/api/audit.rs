@@ -21,7 +21,7 @@ pub(crate) struct AuditApi;
 struct AuditEntry {
     id: String,
     at: DateTime<Utc>,
-    /// The user as on the wire, `cli` or `system`.
+    /// The user as on the wire, `key:` and an API key's id, `cli` or `system`.
     actor: String,
     actor_name: String,
     /// As `online.kick`.

@@ -13,6 +13,7 @@ use super::{Done, Tag};
 use crate::auth::{MAX_PASSWORD, MIN_PASSWORD, PasswordError, check_rule};
 use crate::config::Secret;
 use crate::http::Problem;
+use crate::http::body::Body;
 use crate::http::security::{Caller, origin, page_allowed, scheme};
 use crate::services::{Attempt, LoggedIn, LoginDenied, Services, Ticket};
 
@@ -85,15 +86,16 @@ impl AuthApi {
         request: &Request,
         Data(services): Data<&Services>,
         cookies: &CookieJar,
-        body: Json<LoginRequest>,
+        body: Body<LoginRequest>,
     ) -> poem::Result<Json<LoginAnswer>> {
+        page_only(request, services)?;
+        let body = body.take()?;
         if body.username.chars().count() > MAX_USERNAME {
             return Err(Problem::invalid("username", format!("has at most {MAX_USERNAME} characters")).into());
         }
         if body.password.chars().count() > MAX_PASSWORD {
             return Err(Problem::invalid("password", format!("has at most {MAX_PASSWORD} characters")).into());
         }
-        page_only(request, services)?;
         let from = origin(request, services);
         let attempt = Attempt { username: &body.username, password: &body.password, origin: &from };
         let login = services.login(attempt).await.map_err(problem)?;
@@ -184,8 +186,9 @@ impl AuthApi {
         caller: Caller,
         request: &Request,
         Data(services): Data<&Services>,
-        body: Json<PasswordRequest>,
+        body: Body<PasswordRequest>,
     ) -> poem::Result<Done> {
+        let body = body.take()?;
         let identity = &caller.0;
         check_password("newPassword", &body.new_password)?;
         let account = services.store().user(&identity.user).await.map_err(Problem::from)?;

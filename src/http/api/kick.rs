@@ -15,9 +15,10 @@ use super::online::{FilterFields, unavailable};
 use super::{Done, Tag};
 use crate::auth::{Permission, UserKey};
 use crate::http::Problem;
+use crate::http::body::Body;
 use crate::http::security::{MayKick, origin};
 use crate::protocol::MAX_REASON_CHARS;
-use crate::services::{self, KickRefused, Services, Whom};
+use crate::services::{self, Found, KickRefused, Services, Whom};
 
 /// Clients, sessions or users named in one kick, at most.
 const MAX_NAMED: usize = 10_000;
@@ -82,6 +83,8 @@ pub(super) struct Kicked {
     /// Whether the systems that the users come from know of it: `confirmed`, `pending`, or `none` when there is nobody to
     /// tell.
     upstream: String,
+    /// Clients, sessions and users that were named and do not exist.
+    unknown: Vec<String>,
     /// The end of the lockout.
     #[oai(skip_serializing_if_is_none)]
     until: Option<DateTime<Utc>>,
@@ -126,10 +129,10 @@ impl KickApi {
         Data(services): Data<&Services>,
         id: Path<String>,
         #[oai(name = "dryRun")] dry_run: Query<Option<bool>>,
-        options: Json<Options>,
+        options: Body<Options>,
     ) -> poem::Result<KickAnswer> {
         let whom = Whom { clients: vec![uuid(&id, "client")?], ..Whom::default() };
-        kick(services, request, &caller, whom, options.0, dry_run.0).await
+        kick(services, request, &caller, whom, options, dry_run.0).await
     }
 
     /// End a session
@@ -141,13 +144,15 @@ impl KickApi {
         Data(services): Data<&Services>,
         id: Path<String>,
         #[oai(name = "dryRun")] dry_run: Query<Option<bool>>,
-        options: Json<Options>,
+        options: Body<Options>,
     ) -> poem::Result<KickAnswer> {
         let whom = Whom { sessions: vec![uuid(&id, "session")?], ..Whom::default() };
-        kick(services, request, &caller, whom, options.0, dry_run.0).await
+        kick(services, request, &caller, whom, options, dry_run.0).await
     }
 
     /// End many
+    ///
+    /// Of several named, the known are ended and the others listed as `unknown`; 404 when none is known.
     #[oai(path = "/online/kick", method = "post")]
     async fn many(
         &self,
@@ -155,9 +160,9 @@ impl KickApi {
         request: &Request,
         Data(services): Data<&Services>,
         #[oai(name = "dryRun")] dry_run: Query<Option<bool>>,
-        body: Json<KickRequest>,
+        body: Body<KickRequest>,
     ) -> poem::Result<KickAnswer> {
-        let Json(KickRequest { clients, sessions, users, filter, options }) = body;
+        let KickRequest { clients, sessions, users, filter, options } = body.take()?;
         let whom = Whom {
             clients: uuids("clients", clients)?,
             sessions: uuids("sessions", sessions)?,
@@ -173,7 +178,8 @@ impl KickApi {
         if whom.clients.is_empty() && whom.sessions.is_empty() && whom.users.is_empty() && whom.filter.is_none() {
             return Err(Problem::invalid("filter", "is missing; name clients, sessions, users or a filter").into());
         }
-        kick(services, request, &caller, whom, options, dry_run.0).await
+        let found = find(services, &caller, &whom).await?;
+        carry_out(services, request, &caller, found, options, dry_run.0).await
     }
 
     /// What became of a kick
@@ -221,11 +227,28 @@ impl KickApi {
     }
 }
 
+/// Ends the one that a path names: whether there is such a one is said before what is wrong with the body.
 pub(super) async fn kick(
     services: &Services,
     request: &Request,
     caller: &MayKick,
     whom: Whom,
+    options: Body<Options>,
+    dry_run: Option<bool>,
+) -> poem::Result<KickAnswer> {
+    let found = find(services, caller, &whom).await?;
+    carry_out(services, request, caller, found, options.take()?, dry_run).await
+}
+
+async fn find(services: &Services, caller: &MayKick, whom: &Whom) -> Result<Found, Problem> {
+    services.find(whom, &caller.0, caller.0.may(Permission::OnlineIp)).await.map_err(refused)
+}
+
+async fn carry_out(
+    services: &Services,
+    request: &Request,
+    caller: &MayKick,
+    found: Found,
     options: Options,
     dry_run: Option<bool>,
 ) -> poem::Result<KickAnswer> {
@@ -239,7 +262,7 @@ pub(super) async fn kick(
     let from = origin(request, services);
     let kicked = services
         .kick(services::Kick {
-            whom,
+            found,
             reason,
             note,
             revoke: options.revoke.unwrap_or(true),
@@ -248,7 +271,6 @@ pub(super) async fn kick(
             dry_run,
             by: &caller.0,
             origin: &from,
-            whole_ip: caller.0.may(Permission::OnlineIp),
         })
         .await
         .map_err(refused)?;
@@ -265,6 +287,7 @@ pub(super) async fn kick(
         dry_run,
         users: kicked.users.iter().map(ToString::to_string).collect(),
         upstream: kicked.upstream.word().to_owned(),
+        unknown: kicked.unknown,
         until: kicked.until,
     };
     Ok(if answer.complete { KickAnswer::Done(Json(answer)) } else { KickAnswer::Pending(Json(answer)) })
@@ -286,7 +309,7 @@ pub(crate) fn refused(refused: KickRefused) -> Problem {
     }
 }
 
-fn sentence(field: &str, text: Option<String>) -> Result<String, Problem> {
+pub(crate) fn sentence(field: &str, text: Option<String>) -> Result<String, Problem> {
     let text = text.unwrap_or_default();
     if text.chars().count() > MAX_REASON_CHARS {
         return Err(Problem::invalid(field, format!("has at most {MAX_REASON_CHARS} characters")));

@@ -1,5 +1,6 @@
 //! REST under `/api/v1`: one file per resource with its paths, requests, responses and documentation.
 
+mod api_keys;
 mod audit;
 mod auth;
 mod jobs;
@@ -24,9 +25,11 @@ pub(super) type Apis = (
     auth::AuthApi,
     sessions::SessionsApi,
     online::OnlineApi,
+    online::LookupApi,
     kick::KickApi,
     push::PushApi,
     users::UsersApi,
+    api_keys::ApiKeysApi,
     jobs::JobsApi,
     audit::AuditApi,
     server::ServerApi,
@@ -38,9 +41,11 @@ pub(super) fn service() -> OpenApiService<Apis, ()> {
         auth::AuthApi,
         sessions::SessionsApi,
         online::OnlineApi,
+        online::LookupApi,
         kick::KickApi,
         push::PushApi,
         users::UsersApi,
+        api_keys::ApiKeysApi,
         jobs::JobsApi,
         audit::AuditApi,
         server::ServerApi,
@@ -70,6 +75,9 @@ pub(super) enum Tag {
     Push,
     /// Accounts.
     Users,
+    /// Keys of other programs.
+    #[oai(rename = "API keys")]
+    ApiKeys,
     /// Scheduled jobs.
     Jobs,
     /// Who did what.

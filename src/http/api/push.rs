@@ -10,6 +10,7 @@ use super::Tag;
 use super::kick::{bounded, uuids};
 use crate::auth::UserKey;
 use crate::events::{PUSHES, Registry};
+use crate::http::body::Body;
 use crate::http::security::MayPush;
 use crate::http::{Problem, SocketDoor};
 use crate::protocol::Message;
@@ -73,9 +74,9 @@ impl PushApi {
         _caller: MayPush,
         Data(services): Data<&Services>,
         Data(door): Data<&SocketDoor>,
-        body: Json<PushRequest>,
+        body: Body<PushRequest>,
     ) -> poem::Result<Json<PushAnswer>> {
-        let PushRequest { target, event, data } = body.0;
+        let PushRequest { target, event, data } = body.take()?;
         check_event(&event, &door.registry)?;
         let target = target.check()?;
         let delivered = publish(services, target, &event, data.as_ref()).await?;

@@ -12,6 +12,7 @@ use super::{Done, Tag};
 use crate::auth::{Identity, Permission, UserKey};
 use crate::config::Secret;
 use crate::http::Problem;
+use crate::http::body::Body;
 use crate::http::page::{List, Paging, filter};
 use crate::http::security::{MayReadUsers, MayWriteUsers, forbidden, origin};
 use crate::services::Services;
@@ -88,9 +89,9 @@ impl UsersApi {
         caller: MayWriteUsers,
         request: &Request,
         Data(services): Data<&Services>,
-        body: Json<CreateUser>,
+        body: Body<CreateUser>,
     ) -> poem::Result<Created> {
-        let CreateUser { username, password, roles } = body.0;
+        let CreateUser { username, password, roles } = body.take()?;
         check_username(&username)?;
         check_password("password", &password)?;
         check_roles(&roles, &caller.0, services).await?;
@@ -127,11 +128,12 @@ impl UsersApi {
         request: &Request,
         Data(services): Data<&Services>,
         id: Path<String>,
-        body: Json<ChangeUser>,
+        body: Body<ChangeUser>,
     ) -> poem::Result<Json<UserRow>> {
         let key = UserKey::from_wire(&id);
         let (by, now) = (origin(request, services).actor(&caller.0), services.clock().now());
         guard_administrator(&key, &caller.0, services).await?;
+        let body = body.take()?;
         if let Some(roles) = &body.roles {
             check_roles(roles, &caller.0, services).await?;
             services.store().set_roles(&key, roles, &by, now).await.map_err(user_problem)?;

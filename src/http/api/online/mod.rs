@@ -1,5 +1,6 @@
 //! Who is online.
 
+mod lookup;
 mod query;
 mod rows;
 mod why;
@@ -16,19 +17,16 @@ use poem_openapi::payload::Json;
 use super::{Tag, kick};
 use crate::auth::{Permission, UserKey};
 use crate::http::Problem;
+use crate::http::body::Body;
 use crate::http::page::Paging;
 use crate::http::security::{MayKick, MayReadOnline};
 use crate::realtime::{Column, OnlineFilter, OnlineQuery, Page, PresenceError};
 use crate::services::{Services, Whom};
+pub(crate) use lookup::LookupApi;
 pub(crate) use query::FilterFields;
 use query::{column, order, user_order};
-use rows::{
-    LookupAnswer, LookupEntry, LookupRequest, OnlineClients, OnlineCounts, OnlineUserDetails, OnlineUsers, client, user,
-};
+use rows::{OnlineClients, OnlineCounts, OnlineUserDetails, OnlineUsers, client, user};
 use why::{OnlineWhy, evidence};
-
-/// Users of a lookup, at most.
-const MAX_LOOKUP: usize = 500;
 
 pub(crate) struct OnlineApi;
 
@@ -192,7 +190,7 @@ impl OnlineApi {
         };
         let Page { list, state, .. } = services.presence().clients(&query).await.map_err(unavailable)?;
         let online = grouped.list.first();
-        let last_seen = services.presence().lookup(std::slice::from_ref(&key)).await.map_err(unavailable)?;
+        let (last_seen, _) = services.presence().lookup(std::slice::from_ref(&key)).await.map_err(unavailable)?;
         Ok(Json(OnlineUserDetails {
             user_id: key.to_string(),
             username: rights.username.to_string(),
@@ -218,10 +216,10 @@ impl OnlineApi {
         Data(services): Data<&Services>,
         id: Path<String>,
         #[oai(name = "dryRun")] dry_run: Query<Option<bool>>,
-        options: Json<kick::Options>,
+        options: Body<kick::Options>,
     ) -> poem::Result<kick::KickAnswer> {
         let whom = Whom { users: vec![UserKey::from_wire(&id)], ..Whom::default() };
-        kick::kick(services, request, &caller, whom, options.0, dry_run.0).await
+        kick::kick(services, request, &caller, whom, options, dry_run.0).await
     }
 
     /// Why a user is online
@@ -240,33 +238,6 @@ impl OnlineApi {
         }
         let (why, state) = services.presence().why(&key).await.map_err(unavailable)?;
         Ok(Json(evidence(&key, why, state, services)))
-    }
-
-    /// The green dot beside your own users
-    #[oai(path = "/online/lookup", method = "post")]
-    async fn lookup(
-        &self,
-        _caller: MayReadOnline,
-        Data(services): Data<&Services>,
-        request: Json<LookupRequest>,
-    ) -> poem::Result<Json<LookupAnswer>> {
-        if request.users.len() > MAX_LOOKUP {
-            return Err(Problem::invalid("users", format!("has at most {MAX_LOOKUP} entries")).into());
-        }
-        let keys: Vec<UserKey> = request.users.iter().map(|user| UserKey::from_wire(user)).collect();
-        let found = services.presence().lookup(&keys).await.map_err(unavailable)?;
-        let unseen: Vec<UserKey> =
-            keys.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(key, _)| key.clone()).collect();
-        let seen = services.store().last_seen(&unseen).await.map_err(Problem::from)?;
-        let entries = request.0.users.into_iter().zip(found).map(|(user, found)| {
-            let last_seen_at = match found {
-                Some(found) => found.last_seen_at,
-                None => seen.get(&UserKey::from_wire(&user)).copied(),
-            };
-            let clients = found.map_or(0, |found| found.clients as u64);
-            (user, LookupEntry { online: found.is_some_and(|found| found.online), clients, last_seen_at })
-        });
-        Ok(Json(LookupAnswer { users: entries.collect(), as_of: services.clock().now(), complete: true }))
     }
 }
 

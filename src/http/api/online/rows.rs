@@ -134,31 +134,6 @@ pub(super) struct OnlineUserDetails {
     pub(super) complete: bool,
 }
 
-/// Whose green dot.
-#[derive(Object)]
-pub(super) struct LookupRequest {
-    /// At most 500 users.
-    pub(super) users: Vec<String>,
-}
-
-#[derive(Object)]
-#[oai(rename_all = "camelCase")]
-pub(super) struct LookupEntry {
-    pub(super) online: bool,
-    /// Sockets that can be reached now.
-    pub(super) clients: u64,
-    #[oai(skip_serializing_if_is_none)]
-    pub(super) last_seen_at: Option<DateTime<Utc>>,
-}
-
-#[derive(Object)]
-#[oai(rename_all = "camelCase")]
-pub(super) struct LookupAnswer {
-    pub(super) users: BTreeMap<String, LookupEntry>,
-    pub(super) as_of: DateTime<Utc>,
-    pub(super) complete: bool,
-}
-
 pub(crate) fn client(row: realtime::OnlineClient, caller: &Identity) -> OnlineClient {
     OnlineClient {
         own: row.session_id == caller.session,
