@@ -231,6 +231,18 @@ fn time(text: &str, zone: Tz) -> Option<DateTime<Utc>> {
     local(naive).or_else(|| local(naive + TimeDelta::hours(1))).map(|at| at.to_utc())
 }
 
+fn not_permitted() -> Failure {
+    Failure(NOT_PERMITTED, "你没有访问权限！".to_owned())
+}
+
+fn failed(message: impl Into<String>) -> Failure {
+    Failure(FAILED, message.into())
+}
+
+fn invalid(field: &str) -> Failure {
+    failed(format!("参数错误: {field}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,16 +262,4 @@ mod tests {
         }
         assert_eq!(time("yesterday", Tz::UTC), None);
     }
-}
-
-fn not_permitted() -> Failure {
-    Failure(NOT_PERMITTED, "你没有访问权限！".to_owned())
-}
-
-fn failed(message: impl Into<String>) -> Failure {
-    Failure(FAILED, message.into())
-}
-
-fn invalid(field: &str) -> Failure {
-    failed(format!("参数错误: {field}"))
 }
