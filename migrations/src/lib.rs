@@ -6,6 +6,7 @@
 mod m20261120_000001_first_tables;
 mod m20261121_000002_other_systems;
 mod names;
+mod schema;
 
 pub use names::{DEFAULT_PREFIX, PrefixError, Table, set_table_prefix};
 pub use sea_orm_migration::{Migration, MigrationStatus, MigratorTrait};

@@ -4,16 +4,14 @@
 
 use async_trait::async_trait;
 use sea_orm_migration::schema::{
-    big_integer, big_pk_auto, boolean, json, json_null, string_len, string_len_null, text, timestamp_with_time_zone,
-    timestamp_with_time_zone_null,
+    big_integer, big_pk_auto, boolean, json, json_null, string_len, string_len_null, text,
 };
 use sea_orm_migration::sea_orm::{DbErr, JsonValue};
-use sea_orm_migration::sea_query::{
-    ForeignKey, ForeignKeyAction, Index, IndexCreateStatement, Query, Table as Ddl, TableCreateStatement,
-};
+use sea_orm_migration::sea_query::{ForeignKey, ForeignKeyAction, Index, Query, Table as Ddl, TableCreateStatement};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 use crate::Table;
+use crate::schema::{On, index, seed};
 
 const UUID: u32 = 36;
 const ISSUER: u32 = 64;
@@ -39,6 +37,19 @@ const TABLES: [Table; 9] = [
     Table::Settings,
 ];
 
+const INDEXES: &[(Table, &[&str])] = &[
+    (Table::UserRoles, &["role"]),
+    (Table::Sessions, &["issuer", "user_id"]),
+    (Table::Sessions, &["expires_at"]),
+    (Table::Sessions, &["revoked_at"]),
+    (Table::Lockouts, &["until"]),
+    (Table::Revocations, &["created_at"]),
+    (Table::LoginLog, &["at"]),
+    (Table::AuditLog, &["at"]),
+    (Table::AuditLog, &["action"]),
+    (Table::AuditLog, &["actor"]),
+];
+
 pub(crate) struct Migration;
 
 impl MigrationName for Migration {
@@ -50,23 +61,24 @@ impl MigrationName for Migration {
 #[async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let on = On::of(manager);
         for table in [
-            roles(),
-            users(),
-            user_roles(),
-            sessions(),
-            lockouts(),
-            revocations(),
-            login_log(),
-            audit_log(),
-            settings(),
+            roles(on),
+            users(on),
+            user_roles(on),
+            sessions(on),
+            lockouts(on),
+            revocations(on),
+            login_log(on),
+            audit_log(on),
+            settings(on),
         ] {
             manager.create_table(table).await?;
         }
-        for index in indexes() {
-            manager.create_index(index).await?;
+        for (table, columns) in INDEXES {
+            index(manager, *table, columns).await?;
         }
-        manager.execute(seed_roles()).await
+        seed(manager, Table::Roles, seed_roles()).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
@@ -77,18 +89,16 @@ impl MigrationTrait for Migration {
     }
 }
 
-fn roles() -> TableCreateStatement {
-    Ddl::create()
-        .table(Table::Roles)
+fn roles(on: On) -> TableCreateStatement {
+    on.table(Table::Roles)
         .col(string_len("name", WORD).primary_key())
         .col(json("permissions"))
         .col(boolean("seed"))
         .to_owned()
 }
 
-fn users() -> TableCreateStatement {
-    Ddl::create()
-        .table(Table::Users)
+fn users(on: On) -> TableCreateStatement {
+    on.table(Table::Users)
         .col(big_pk_auto("seq"))
         .col(string_len("issuer", ISSUER))
         .col(string_len("id", USER_ID))
@@ -97,15 +107,15 @@ fn users() -> TableCreateStatement {
         .col(string_len("username_key", 2 * NAME))
         .col(string_len_null("password_hash", 255))
         .col(string_len("avatar", 512))
-        .col(timestamp_with_time_zone_null("disabled_at"))
-        .col(timestamp_with_time_zone("created_at"))
-        .col(timestamp_with_time_zone_null("last_login_at"))
+        .col(on.moment_null("disabled_at"))
+        .col(on.moment("created_at"))
+        .col(on.moment_null("last_login_at"))
         .index(Index::create().name(Table::Users.index("id")).col("issuer").col("id").unique())
         .index(Index::create().name(Table::Users.index("username")).col("issuer").col("username_key").unique())
         .to_owned()
 }
 
-fn user_roles() -> TableCreateStatement {
+fn user_roles(on: On) -> TableCreateStatement {
     let to_user = ForeignKey::create()
         .name(Table::UserRoles.index("to_user"))
         .from(Table::UserRoles, ("issuer", "user_id"))
@@ -117,8 +127,7 @@ fn user_roles() -> TableCreateStatement {
         .from(Table::UserRoles, "role")
         .to(Table::Roles, "name")
         .to_owned();
-    Ddl::create()
-        .table(Table::UserRoles)
+    on.table(Table::UserRoles)
         .col(string_len("issuer", ISSUER))
         .col(string_len("user_id", USER_ID))
         .col(string_len("role", WORD))
@@ -128,9 +137,8 @@ fn user_roles() -> TableCreateStatement {
         .to_owned()
 }
 
-fn sessions() -> TableCreateStatement {
-    Ddl::create()
-        .table(Table::Sessions)
+fn sessions(on: On) -> TableCreateStatement {
+    on.table(Table::Sessions)
         .col(string_len("id", UUID).primary_key())
         .col(string_len("issuer", ISSUER))
         .col(string_len("user_id", USER_ID))
@@ -142,24 +150,23 @@ fn sessions() -> TableCreateStatement {
         .col(string_len("os", WORD))
         .col(string_len("browser", WORD))
         .col(string_len("user_agent", 512))
-        .col(timestamp_with_time_zone("created_at"))
-        .col(timestamp_with_time_zone("last_seen_at"))
-        .col(timestamp_with_time_zone("expires_at"))
+        .col(on.moment("created_at"))
+        .col(on.moment("last_seen_at"))
+        .col(on.moment("expires_at"))
         .col(big_integer("refresh_generation"))
-        .col(timestamp_with_time_zone("refresh_rotated_at"))
-        .col(timestamp_with_time_zone("refresh_expires_at"))
-        .col(timestamp_with_time_zone_null("revoked_at"))
+        .col(on.moment("refresh_rotated_at"))
+        .col(on.moment("refresh_expires_at"))
+        .col(on.moment_null("revoked_at"))
         .col(string_len_null("revoked_cause", WORD))
         .col(string_len_null("revoked_reason", SENTENCE))
         .to_owned()
 }
 
-fn lockouts() -> TableCreateStatement {
-    Ddl::create()
-        .table(Table::Lockouts)
+fn lockouts(on: On) -> TableCreateStatement {
+    on.table(Table::Lockouts)
         .col(string_len("issuer", ISSUER))
         .col(string_len("user_id", USER_ID))
-        .col(timestamp_with_time_zone("until"))
+        .col(on.moment("until"))
         .col(string_len("reason", SENTENCE))
         .col(string_len("set_by", USER))
         .col(string_len("revocation", UUID))
@@ -167,30 +174,28 @@ fn lockouts() -> TableCreateStatement {
         .to_owned()
 }
 
-fn revocations() -> TableCreateStatement {
-    Ddl::create()
-        .table(Table::Revocations)
+fn revocations(on: On) -> TableCreateStatement {
+    on.table(Table::Revocations)
         .col(big_pk_auto("seq"))
         .col(string_len("id", UUID))
         .col(string_len("kind", WORD))
         .col(json("targets"))
         .col(boolean("ends_sessions"))
-        .col(timestamp_with_time_zone_null("until"))
+        .col(on.moment_null("until"))
         .col(string_len("reason", SENTENCE))
         .col(string_len("actor", USER))
         .col(string_len("actor_name", NAME))
         .col(big_integer("matched"))
         .col(big_integer("closed"))
-        .col(timestamp_with_time_zone("created_at"))
+        .col(on.moment("created_at"))
         .index(Index::create().name(Table::Revocations.index("id")).col("id").unique())
         .to_owned()
 }
 
-fn login_log() -> TableCreateStatement {
-    Ddl::create()
-        .table(Table::LoginLog)
+fn login_log(on: On) -> TableCreateStatement {
+    on.table(Table::LoginLog)
         .col(string_len("id", UUID).primary_key())
-        .col(timestamp_with_time_zone("at"))
+        .col(on.moment("at"))
         .col(string_len_null("user", USER))
         .col(string_len("username", NAME))
         .col(string_len("outcome", WORD))
@@ -203,11 +208,10 @@ fn login_log() -> TableCreateStatement {
         .to_owned()
 }
 
-fn audit_log() -> TableCreateStatement {
-    Ddl::create()
-        .table(Table::AuditLog)
+fn audit_log(on: On) -> TableCreateStatement {
+    on.table(Table::AuditLog)
         .col(string_len("id", UUID).primary_key())
-        .col(timestamp_with_time_zone("at"))
+        .col(on.moment("at"))
         .col(string_len("actor", USER))
         .col(string_len("actor_name", NAME))
         .col(string_len("action", WORD))
@@ -219,37 +223,12 @@ fn audit_log() -> TableCreateStatement {
         .to_owned()
 }
 
-fn settings() -> TableCreateStatement {
-    Ddl::create()
-        .table(Table::Settings)
+fn settings(on: On) -> TableCreateStatement {
+    on.table(Table::Settings)
         .col(string_len("name", NAME).primary_key())
         .col(text("value"))
-        .col(timestamp_with_time_zone("updated_at"))
+        .col(on.moment("updated_at"))
         .to_owned()
-}
-
-fn indexes() -> Vec<IndexCreateStatement> {
-    [
-        (Table::UserRoles, vec!["role"]),
-        (Table::Sessions, vec!["issuer", "user_id"]),
-        (Table::Sessions, vec!["expires_at"]),
-        (Table::Sessions, vec!["revoked_at"]),
-        (Table::Lockouts, vec!["until"]),
-        (Table::Revocations, vec!["created_at"]),
-        (Table::LoginLog, vec!["at"]),
-        (Table::AuditLog, vec!["at"]),
-        (Table::AuditLog, vec!["action"]),
-        (Table::AuditLog, vec!["actor"]),
-    ]
-    .into_iter()
-    .map(|(table, columns)| {
-        let mut index = Index::create().name(table.index(&format!("by_{}", columns.join("_")))).table(table).to_owned();
-        for column in columns {
-            index.col(column);
-        }
-        index
-    })
-    .collect()
 }
 
 /// `*` is every permission there is, also those of later releases. Rights of members in rooms come from the rooms.

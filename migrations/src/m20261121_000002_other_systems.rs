@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 use sea_orm_migration::schema::{
-    big_integer, big_pk_auto, integer, json, json_null, string_len, string_len_null, text, timestamp_with_time_zone,
-    timestamp_with_time_zone_null,
+    big_integer, big_pk_auto, integer, json, json_null, string_len, string_len_null, text,
 };
 use sea_orm_migration::sea_orm::DbErr;
-use sea_orm_migration::sea_query::{ColumnDef, Index, IndexCreateStatement, Table as Ddl, TableCreateStatement};
+use sea_orm_migration::sea_query::{ColumnDef, Table as Ddl, TableCreateStatement};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 use crate::Table;
+use crate::schema::{On, column, index};
 
 const UUID: u32 = 36;
 const NAME: u32 = 128;
@@ -23,6 +23,9 @@ const DIGEST: u32 = 64;
 /// What a failed call is remembered by, cut to this.
 const SENTENCE: u32 = 200;
 
+const INDEXES: &[(Table, &[&str])] =
+    &[(Table::ApiKeys, &["created_at"]), (Table::Outbox, &["state", "next_at"]), (Table::Outbox, &["about"])];
+
 pub(crate) struct Migration;
 
 impl MigrationName for Migration {
@@ -34,20 +37,21 @@ impl MigrationName for Migration {
 #[async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.create_table(api_keys()).await?;
-        manager.create_table(outbox()).await?;
-        for index in indexes() {
-            manager.create_index(index).await?;
+        let on = On::of(manager);
+        manager.create_table(api_keys(on)).await?;
+        manager.create_table(outbox(on)).await?;
+        for (table, columns) in INDEXES {
+            index(manager, *table, columns).await?;
         }
         // One column a statement: SQLite adds no more at once.
-        for (table, column) in columns() {
-            manager.alter_table(Ddl::alter().table(table).add_column(column).to_owned()).await?;
+        for (table, definition) in columns(on) {
+            column(manager, table, definition).await?;
         }
         Ok(())
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for (table, column) in columns() {
+        for (table, column) in columns(On::of(manager)) {
             let name = column.get_column_name();
             manager.alter_table(Ddl::alter().table(table).drop_column(name).to_owned()).await?;
         }
@@ -58,18 +62,17 @@ impl MigrationTrait for Migration {
 
 /// What foreign users and their logins have beside ours. A token issued before `tokens_refused_before` opens nothing: most
 /// foreign tokens have no row of ours that could be ended. `external_id` is what the other system calls the login.
-fn columns() -> [(Table, ColumnDef); 3] {
+fn columns(on: On) -> [(Table, ColumnDef); 3] {
     [
-        (Table::Users, timestamp_with_time_zone_null("tokens_refused_before")),
+        (Table::Users, on.moment_null("tokens_refused_before")),
         (Table::Users, json_null("foreign_roles")),
         (Table::Sessions, string_len_null("external_id", EXTERNAL)),
     ]
 }
 
 /// `hint` is the key's beginning, enough to recognize it in a list and useless for anything else.
-fn api_keys() -> TableCreateStatement {
-    Ddl::create()
-        .table(Table::ApiKeys)
+fn api_keys(on: On) -> TableCreateStatement {
+    on.table(Table::ApiKeys)
         .col(string_len("id", UUID).primary_key())
         .col(string_len("name", NAME))
         .col(string_len("hint", WORD))
@@ -77,18 +80,17 @@ fn api_keys() -> TableCreateStatement {
         .col(json("scopes"))
         .col(json("addresses"))
         .col(string_len("created_by", USER))
-        .col(timestamp_with_time_zone("created_at"))
-        .col(timestamp_with_time_zone_null("expires_at"))
-        .col(timestamp_with_time_zone_null("revoked_at"))
-        .col(timestamp_with_time_zone_null("last_used_at"))
+        .col(on.moment("created_at"))
+        .col(on.moment_null("expires_at"))
+        .col(on.moment_null("revoked_at"))
+        .col(on.moment_null("last_used_at"))
         .col(string_len("last_used_ip", IP))
         .to_owned()
 }
 
 /// Calls of one `stream` are made in the order of `seq`; `target` names a setting, so that no secret address is stored.
-fn outbox() -> TableCreateStatement {
-    Ddl::create()
-        .table(Table::Outbox)
+fn outbox(on: On) -> TableCreateStatement {
+    on.table(Table::Outbox)
         .col(big_pk_auto("seq"))
         .col(string_len("id", UUID).unique_key())
         .col(string_len("target", NAME))
@@ -97,24 +99,10 @@ fn outbox() -> TableCreateStatement {
         .col(text("body"))
         .col(string_len("state", WORD))
         .col(integer("attempts"))
-        .col(timestamp_with_time_zone("next_at"))
+        .col(on.moment("next_at"))
         .col(string_len("last_error", SENTENCE))
         .col(big_integer("about"))
-        .col(timestamp_with_time_zone("created_at"))
-        .col(timestamp_with_time_zone_null("ended_at"))
+        .col(on.moment("created_at"))
+        .col(on.moment_null("ended_at"))
         .to_owned()
-}
-
-fn indexes() -> Vec<IndexCreateStatement> {
-    [(Table::ApiKeys, vec!["created_at"]), (Table::Outbox, vec!["state", "next_at"]), (Table::Outbox, vec!["about"])]
-        .into_iter()
-        .map(|(table, columns)| {
-            let mut index =
-                Index::create().name(table.index(&format!("by_{}", columns.join("_")))).table(table).to_owned();
-            for column in columns {
-                index.col(column);
-            }
-            index
-        })
-        .collect()
 }

@@ -17,7 +17,7 @@ use crate::jobs::Board;
 use crate::outgoing::Sender;
 use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
 use crate::services::{Counters, Limits, Outbox, Parts, Readiness, Services};
-use crate::store::{Direction, LogWriter, Store};
+use crate::store::{LogWriter, Store};
 
 impl App {
     /// Opens and migrates the database, reads or makes the keys, and starts the jobs. Nothing listens yet. `stop` ends
@@ -33,7 +33,7 @@ impl App {
             address => Some(App::listen("metrics.listen", address).await?),
         };
         let store = Store::open(&config.database).await?;
-        store.migrate(Direction::Up).await?;
+        store.prepare().await?;
         let store = store.with_default_issuer(&config.auth.default_issuer, clock.now()).await?;
         let (services, presence) = hall(config, clock, cost, store)?;
         let tasks = TaskTracker::new();

@@ -21,7 +21,7 @@ use tokio::runtime;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Loaded};
-use crate::store::{Direction, Store};
+use crate::store::Store;
 use failure::{Done, Failure};
 
 /// Who is online, how the server is doing, and a way to tell them.
@@ -138,7 +138,7 @@ fn environment() -> Result<Vec<(String, String)>, Failure> {
 /// The database, up to date.
 async fn open(config: &Config) -> Result<Store, Failure> {
     let store = Store::open(&config.database).await?;
-    store.migrate(Direction::Up).await?;
+    store.prepare().await?;
     Ok(store.with_default_issuer(&config.auth.default_issuer, SystemClock::new().now()).await?)
 }
 

@@ -20,12 +20,15 @@ const MAX_DURATION: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 const MIN_DURATION: Duration = Duration::from_millis(1);
 
 /// The durations and numbers for which zero has a meaning: none, never, or no limit.
-const ZERO_MEANS: [&str; 11] = [
+const ZERO_MEANS: [&str; 14] = [
     "auth.failed_keys",
     "auth.failures_per_name",
     "auth.key_rotation",
     "auth.logins_per_address",
     "auth.refresh_overlap",
+    "database.idle_timeout",
+    "database.max_lifetime",
+    "database.min_connections",
     "presence.grace",
     "server.drain",
     "socket.bad_frames",
@@ -49,6 +52,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "auth.default_issuer" => "empty or the name of an entry of auth.issuers",
         "auth.issuers" => "a list of tables, each as [[auth.issuers]]",
         "auth.logins" => "\"many\", \"one\" or a number above zero",
+        "database.tls" => "\"as-url\", \"disable\", \"prefer\", \"require\", \"verify-ca\" or \"verify-full\"",
         "log.format" => "\"text\" or \"json\"",
         "server.allowed_origins" => "a list of origins as \"https://admin.example.com\", without a path",
         "server.timezone" => "a time zone as \"Europe/Berlin\"",
@@ -118,6 +122,11 @@ pub(super) fn together(config: &Config, settings: &Settings) -> Result<(), Confi
     }
     check.form("auth.default_issuer", auth.default_issuer.len() <= 32)?;
     issuers::check(&auth.issuers, &auth.default_issuer).map_err(ConfigError)?;
+    if database.tls_cert.as_os_str().is_empty() != database.tls_key.as_os_str().is_empty() {
+        return check.refuse("database.tls_cert", "and database.tls_key belong together; set both, or neither.");
+    }
+    let connections = ("database.max_connections", database.max_connections);
+    check.at_most(("database.min_connections", database.min_connections), connections)?;
     check.signing_key(auth.algorithm, &auth.signing_key)?;
     check.previous_key(&auth.previous_signing_key)?;
     check.at_most(("auth.access_ttl", auth.access_ttl), ("auth.key_overlap", auth.key_overlap))?;

@@ -72,20 +72,56 @@ pub struct Server {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
-    /// `sqlite://PATH`, created when missing. May hold a password: never printed whole.
+    /// `sqlite://PATH`, created when missing; `postgres://…`; `mysql://…`. May hold a password: never printed whole.
     pub url: Secret,
+    /// Whether a server's database is migrated at a start. A SQLite file always is.
+    pub auto_migrate: bool,
     /// First part of every table's and index's name.
     pub table_prefix: String,
     /// Connections of the pool, at most. An in-memory database always has exactly one.
     pub max_connections: u32,
-    /// Time to wait for a connection of the pool, and for SQLite's lock.
+    /// Connections to a server kept open, at least.
+    pub min_connections: u32,
+    /// Time to wait for a connection of the pool, for SQLite's lock, and for one statement of a server.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
+    /// Time after which an idle connection to a server is closed; zero means never.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// Age at which a connection to a server is replaced; zero means never.
+    #[serde(with = "humantime_serde")]
+    pub max_lifetime: Duration,
+    /// Encryption of connections to a server.
+    pub tls: DatabaseTls,
+    /// Certificates a server's is checked against, in PEM; empty means the system's.
+    pub tls_ca: PathBuf,
+    /// Our own certificate, in PEM; empty means none.
+    pub tls_cert: PathBuf,
+    /// Its key.
+    pub tls_key: PathBuf,
     /// Log rows waiting to be written, at most; what comes beyond is counted as lost.
     pub log_queue: usize,
     /// Time after which login log, audit log, ended sessions and old revocations are deleted.
     #[serde(with = "humantime_serde")]
     pub keep_logs: Duration,
+}
+
+/// How connections to a database server are encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DatabaseTls {
+    /// As `database.url` says, which is `prefer` where it says nothing.
+    AsUrl,
+    /// Never.
+    Disable,
+    /// Where the server can.
+    Prefer,
+    /// Always, whoever the server is.
+    Require,
+    /// Always, with a certificate of `database.tls_ca`.
+    VerifyCa,
+    /// The same, for the host in the URL.
+    VerifyFull,
 }
 
 /// `[data]`

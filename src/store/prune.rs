@@ -53,7 +53,7 @@ impl Store {
     }
 
     async fn delete<E: EntityTrait>(&self, which: Condition) -> Result<u64, StoreError> {
-        let tx = self.begin().await?;
+        let tx = self.begin_patient().await?;
         let deleted = E::delete_many().filter(which).exec(&*tx).await?.rows_affected;
         tx.commit().await?;
         Ok(deleted)

@@ -6,9 +6,12 @@ use chrono::{DateTime, Utc};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+#[path = "../../tests/harness/database.rs"]
+mod database;
+
 use super::{Actor, Direction, NewSession, NewUser, SessionKind, Store, User, new_id};
 use crate::auth::UserKey;
-use crate::config::{Database, Secret};
+use crate::config::{Config, Database, Secret};
 
 /// A time, in seconds after an arbitrary one.
 pub(super) fn at(second: i64) -> DateTime<Utc> {
@@ -18,20 +21,35 @@ pub(super) fn at(second: i64) -> DateTime<Utc> {
 pub(super) fn settings(url: &str) -> Database {
     Database {
         url: Secret::new(url),
-        table_prefix: "rollcall_".into(),
         max_connections: 4,
-        timeout: Duration::from_secs(5),
         log_queue: 100,
         keep_logs: Duration::from_secs(1),
+        ..Config::defaults().database
     }
 }
 
-/// A migrated database in memory.
+/// A migrated database of its own: in memory, or on the server that tests run on.
 pub(super) async fn store() -> Store {
-    migrated(&settings("sqlite::memory:")).await
+    migrated(&empty().await).await
 }
 
-/// A migrated database in a folder that is gone with the second value.
+/// An empty database of its own.
+pub(super) async fn empty() -> Database {
+    settings(&database::empty().await)
+}
+
+/// An empty database that several stores can open, and what must live as long.
+pub(super) async fn shared() -> (Database, Option<File>) {
+    match database::on_server().await {
+        Some(url) => (settings(&url), None),
+        None => {
+            let file = File::new();
+            (file.settings(), Some(file))
+        }
+    }
+}
+
+/// A migrated SQLite database in a folder that is gone with the second value.
 pub(super) async fn file_store() -> (Store, File) {
     let file = File::new();
     (migrated(&file.settings()).await, file)
@@ -54,7 +72,7 @@ impl File {
     }
 }
 
-async fn migrated(settings: &Database) -> Store {
+pub(super) async fn migrated(settings: &Database) -> Store {
     let store = Store::open(settings).await.unwrap();
     store.migrate(Direction::Up).await.unwrap();
     store

@@ -6,14 +6,19 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sea_orm::{ConnectionTrait, DatabaseConnection};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
-use super::testing::{File, at, file_store, login, new_user, settings, store};
+use super::testing::{at, empty, file_store, login, migrated, new_user, settings, shared, store};
 use super::*;
 
-async fn tables(db: &DatabaseConnection) -> BTreeSet<String> {
-    let sql = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'";
-    let rows = db.query_all_raw(sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, sql)).await.unwrap();
+/// Names of tables and, on SQLite, of indexes.
+async fn tables(db: &impl ConnectionTrait) -> BTreeSet<String> {
+    let sql = match db.get_database_backend() {
+        DbBackend::Sqlite => "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'",
+        DbBackend::Postgres => "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()",
+        _ => "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
+    };
+    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap();
     rows.iter().map(|row| row.try_get_by(0).unwrap()).collect()
 }
 
@@ -43,8 +48,8 @@ async fn the_schema_of_a_later_release_is_not_touched() {
 
 #[tokio::test]
 async fn two_processes_that_start_together_migrate_once() {
-    let file = File::new();
-    let (a, b) = (Store::open(&file.settings()).await.unwrap(), Store::open(&file.settings()).await.unwrap());
+    let (settings, _file) = shared().await;
+    let (a, b) = (Store::open(&settings).await.unwrap(), Store::open(&settings).await.unwrap());
     let (first, second) = tokio::join!(a.migrate(Direction::Up), b.migrate(Direction::Up));
     first.unwrap();
     second.unwrap();
@@ -53,20 +58,25 @@ async fn two_processes_that_start_together_migrate_once() {
 
 #[tokio::test]
 async fn somebody_elses_tables_stay_as_they_are() {
-    let store = Store::open(&settings("sqlite::memory:")).await.unwrap();
-    let theirs = "CREATE TABLE users (name TEXT); CREATE TABLE roles (x INT); CREATE TABLE sessions (y INT);
-        CREATE TABLE seaql_migrations (z INT); CREATE UNIQUE INDEX users_username ON users (name);
-        INSERT INTO users VALUES ('theirs');";
-    store.db().execute_unprepared(theirs).await.unwrap();
+    let store = Store::open(&empty().await).await.unwrap();
+    for theirs in [
+        "CREATE TABLE users (name VARCHAR(20))",
+        "CREATE TABLE roles (x INT)",
+        "CREATE TABLE sessions (y INT)",
+        "CREATE TABLE seaql_migrations (z INT)",
+        "CREATE UNIQUE INDEX users_username ON users (name)",
+        "INSERT INTO users VALUES ('theirs')",
+    ] {
+        store.db().execute_unprepared(theirs).await.unwrap();
+    }
     store.migrate(Direction::Up).await.unwrap();
     new_user(&store, "ours", &["admin"]).await;
     let foreign = ["users", "roles", "sessions", "seaql_migrations", "users_username"];
     for name in tables(store.db()).await {
         assert!(name.starts_with("rollcall_") || foreign.contains(&name.as_str()), "{name} has no prefix");
     }
-    store.migrate(Direction::Down(1)).await.unwrap();
-    let rows = "SELECT name FROM users";
-    let rows = sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, rows);
+    store.migrate(Direction::Down(u32::MAX)).await.unwrap();
+    let rows = Statement::from_string(store.backend(), "SELECT name FROM users");
     let row = store.db().query_one_raw(rows).await.unwrap().unwrap();
     assert_eq!(row.try_get_by::<String, _>(0).unwrap(), "theirs");
 }
@@ -81,7 +91,7 @@ fn another_prefix_is_in_every_name() {
 #[tokio::test]
 #[ignore = "run by another_prefix_is_in_every_name in a process of its own"]
 async fn child_with_another_prefix() {
-    let mut settings = settings("sqlite::memory:");
+    let mut settings = empty().await;
     settings.table_prefix = "house_".into();
     let store = Store::open(&settings).await.unwrap();
     store.migrate(Direction::Up).await.unwrap();
@@ -97,7 +107,9 @@ async fn settings_that_do_not_work_are_named() {
     let mut odd_prefix = settings("sqlite::memory:");
     odd_prefix.table_prefix = "Roll Call".into();
     let nowhere = settings("sqlite:///proc/rollcall/rollcall.db");
-    let postgres = settings("postgres://rollcall:hush@localhost/rollcall");
+    let nobody = settings("postgres://rollcall:hush@127.0.0.1:1/rollcall");
+    let unreadable = settings("mysql://rollcall:hush@localhost:port/rollcall");
+    let other = settings("oracle://rollcall:hush@localhost/rollcall");
     let folder = tempfile::tempdir().unwrap();
     let no_database = folder.path().join("text.db");
     std::fs::write(&no_database, "a text of more than sixteen bytes").unwrap();
@@ -105,7 +117,9 @@ async fn settings_that_do_not_work_are_named() {
     for (settings, key) in [
         (odd_prefix, "database.table_prefix"),
         (nowhere, "database.url"),
-        (postgres, "SQLite"),
+        (nobody, "the database at 127.0.0.1:1 cannot be used"),
+        (unreadable, "database.url cannot be read"),
+        (other, "use sqlite://PATH, postgres://"),
         (no_database, "database.url"),
     ] {
         let sentence = Store::open(&settings).await.err().unwrap().to_string();
@@ -143,7 +157,7 @@ async fn a_locked_database_is_unavailable_and_comes_back_by_itself() {
 
 #[tokio::test]
 async fn a_full_disk_is_unavailable_until_there_is_room() {
-    let store = store().await;
+    let store = migrated(&settings("sqlite::memory:")).await;
     let full = "PRAGMA max_page_count = 1"; // SQLite takes the present size at least
     store.db().execute_unprepared(full).await.unwrap();
     let long = "x".repeat(100_000);
@@ -163,11 +177,12 @@ async fn a_closed_store_is_unavailable() {
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_kill() {
-    let (store, file) = file_store().await;
+    let (settings, _file) = shared().await;
+    let store = migrated(&settings).await;
     new_user(&store, "bob", &["member"]).await;
     store.close().await;
     let mut child = child("child_that_logs_in_until_it_is_killed")
-        .env("ROLLCALL_TEST_URL", file.settings().url.expose())
+        .env("ROLLCALL_TEST_URL", settings.url.expose())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -177,7 +192,7 @@ async fn what_was_acknowledged_survives_a_kill() {
     child.kill().unwrap(); // SIGKILL, in the middle of the next one
     child.wait().unwrap();
     assert_eq!(acknowledged.len(), 50);
-    let store = Store::open(&file.settings()).await.unwrap();
+    let store = Store::open(&settings).await.unwrap();
     for id in acknowledged {
         let caller = store.caller(id.parse().unwrap()).await.unwrap().expect("an acknowledged session");
         assert_eq!(caller.ended.unwrap().kind, Kind::Kick);

@@ -134,7 +134,7 @@ async fn audit(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::testing::{at, file_store, login, new_user, store};
+    use crate::store::testing::{at, login, migrated, new_user, shared, store};
 
     #[tokio::test]
     async fn a_disabled_users_sessions_are_over_and_stay_so() {
@@ -172,9 +172,9 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn two_administrators_who_disable_each_other_leave_one() {
-        let (store, file) = file_store().await;
+        let (settings, _file) = shared().await;
         // A second process has its own turns; the database must decide.
-        let other = Store::open(&file.settings()).await.unwrap();
+        let (store, other) = (migrated(&settings).await, Store::open(&settings).await.unwrap());
         let member = ["member".to_owned()];
         for round in 0..10 {
             let a = new_user(&store, &format!("a{round}"), &["admin"]).await.key;

@@ -1,0 +1,216 @@
+//! The pool, write transactions, and the schema's versions. What differs between databases is in `sqlite` and `server`.
+
+mod guarded;
+mod server;
+mod sqlite;
+
+use std::error::Error;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rollcall_migrations::{MigrationStatus, Migrator, MigratorTrait, set_table_prefix};
+use sea_orm::{
+    ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
+    Statement, TransactionOptions, TransactionTrait,
+};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::StoreError;
+use crate::config;
+use guarded::{Guard, Guarded};
+
+/// The database. A cheap handle anyone may keep.
+#[derive(Clone)]
+pub struct Store {
+    db: Guarded<DatabaseConnection>,
+    /// SQLite has one writer at a time and lets the others poll; waiting here is fair and costs nothing.
+    turn: Arc<Mutex<()>>,
+    timeout: Duration,
+    auto_migrate: bool,
+    /// What the rows of our own accounts have as issuer.
+    own_issuer: Arc<str>,
+}
+
+/// Which way to migrate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Everything that is pending.
+    Up,
+    /// So many of the newest back. Rows of dropped tables are gone.
+    Down(u32),
+}
+
+impl Store {
+    /// Opens the pool. Applies no migration. A SQLite file and its folder are created when missing, `sqlite::memory:` lives as
+    /// long as the store; a server need not answer yet.
+    pub async fn open(config: &config::Database) -> Result<Store, StoreError> {
+        set_table_prefix(&config.table_prefix).map_err(|error| {
+            StoreError::Settings(format!("database.table_prefix {:?} does not work: {error}.", config.table_prefix))
+        })?;
+        let url = config.url.expose();
+        // The whole URL may hold a password, so only its scheme is shown.
+        let (options, named, limit) = match url.split(':').next().unwrap_or_default() {
+            "sqlite" => (sqlite::options(config)?, sqlite::named(url), None),
+            "postgres" | "postgresql" => (server::postgres(config)?, server::named(url), Some(config.timeout)),
+            "mysql" | "mariadb" => (server::mysql(config)?, server::named(url), Some(config.timeout)),
+            scheme => {
+                return Err(StoreError::Settings(format!(
+                    "database.url begins with {scheme:?}; use sqlite://PATH, postgres://… or mysql://…."
+                )));
+            }
+        };
+        let db = Database::connect(options).await.map_err(|error| {
+            StoreError::Settings(format!("database.url: {named} cannot be used: {}.", innermost(&error)))
+        })?;
+        let guard = Guard::new(limit);
+        let (db, turn) = (Guarded { inner: db, guard }, Arc::default());
+        Ok(Store { db, turn, timeout: config.timeout, auto_migrate: config.auto_migrate, own_issuer: "".into() })
+    }
+
+    /// The same with another name for our own accounts' issuer; empty is the default issuer.
+    pub(super) fn with_own_issuer(mut self, name: &str) -> Store {
+        self.own_issuer = name.into();
+        self
+    }
+
+    pub(super) fn own_issuer(&self) -> &str {
+        &self.own_issuer
+    }
+
+    /// Whether the database answers and can be written to: a write transaction begins and ends.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        if let Some(question) = server::read_only(self.backend()) {
+            let row = tx.query_one_raw(Statement::from_string(self.backend(), question)).await?;
+            if row.is_some_and(|row| row.try_get_by::<i64, _>(0).is_ok_and(|read_only| read_only != 0)) {
+                return Err(StoreError::timeout());
+            }
+        }
+        tx.commit().await
+    }
+
+    /// Closes the pool once its connections are back. Later calls are [`StoreError::Unavailable`].
+    pub async fn close(&self) {
+        // An error here means it is closed already.
+        let _ = self.db.inner.close_by_ref().await;
+    }
+
+    /// Brings the schema up to date before anything else is done. A file of ours is migrated; a server's database, which a team
+    /// has its own rules for, only with `database.auto_migrate`: [`StoreError::Settings`] says what to do otherwise.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        if self.backend() == DbBackend::Sqlite || self.auto_migrate {
+            return self.migrate(Direction::Up).await;
+        }
+        match self.pending_migrations().await? {
+            0 => Ok(()),
+            pending => Err(StoreError::Settings(format!(
+                "database.url: {pending} migrations are to be applied first; run `rollcall migrate`, or set \
+                 database.auto_migrate = true."
+            ))),
+        }
+    }
+
+    /// Applies or takes back migrations. Two processes that start together take turns. In one transaction, so that a kill
+    /// leaves the schema as it was; MySQL has no such transactions, there the next `migrate` goes on where this one stopped.
+    /// [`StoreError::Settings`] when a later release has been here.
+    pub async fn migrate(&self, direction: Direction) -> Result<(), StoreError> {
+        let tx = self.begin_with(self.db.guard.patient()).await?;
+        let (lock, unlock) = server::migration_lock(self.backend());
+        for statement in lock {
+            tx.query_one_raw(Statement::from_string(self.backend(), *statement)).await?;
+        }
+        let migrated = match direction {
+            Direction::Up => Migrator::up(&tx.tx.inner, None).await,
+            Direction::Down(count) => Migrator::down(&tx.tx.inner, Some(count)).await,
+        };
+        for statement in unlock {
+            tx.query_one_raw(Statement::from_string(self.backend(), *statement)).await?;
+        }
+        migrated.map_err(schema_error)?;
+        tx.commit().await
+    }
+
+    /// Every migration, oldest first, and whether it is applied. Changes nothing.
+    pub async fn migration_status(&self) -> Result<Vec<(String, bool)>, StoreError> {
+        let migrations = Migrator::get_migration_with_status_read_only(&self.db.inner).await.map_err(schema_error)?;
+        let row = |migration: &rollcall_migrations::Migration| {
+            (migration.name().to_owned(), migration.status() == MigrationStatus::Applied)
+        };
+        Ok(migrations.iter().map(row).collect())
+    }
+
+    /// How many migrations are not applied yet.
+    pub async fn pending_migrations(&self) -> Result<usize, StoreError> {
+        Ok(self.migration_status().await?.iter().filter(|(_, applied)| !applied).count())
+    }
+
+    pub(super) fn db(&self) -> &Guarded<DatabaseConnection> {
+        &self.db
+    }
+
+    pub(super) fn backend(&self) -> DbBackend {
+        self.db.get_database_backend()
+    }
+
+    /// Begins a write transaction. On SQLite it holds the write lock from the start. Dropped without `commit`, it is rolled
+    /// back.
+    pub(super) async fn begin(&self) -> Result<Write, StoreError> {
+        self.begin_with(self.db.guard.clone()).await
+    }
+
+    /// The same for what may take long.
+    pub(super) async fn begin_patient(&self) -> Result<Write, StoreError> {
+        self.begin_with(self.db.guard.patient()).await
+    }
+
+    async fn begin_with(&self, guard: Guard) -> Result<Write, StoreError> {
+        let turn = match self.backend() {
+            DbBackend::Sqlite => {
+                let turn = tokio::time::timeout(self.timeout, Arc::clone(&self.turn).lock_owned());
+                Some(turn.await.map_err(|_| StoreError::timeout())?)
+            }
+            _ => None,
+        };
+        let immediate = Some(SqliteTransactionMode::Immediate);
+        let options = TransactionOptions { sqlite_transaction_mode: immediate, ..Default::default() };
+        let tx = self.db.guard.within(self.db.inner.begin_with_options(options)).await?;
+        Ok(Write { tx: Guarded { inner: tx, guard }, _turn: turn })
+    }
+}
+
+/// A write transaction and the turn it holds; fields drop in this order.
+pub(super) struct Write {
+    tx: Guarded<DatabaseTransaction>,
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Write {
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
+        let Write { tx: Guarded { inner, guard }, _turn } = self;
+        Ok(guard.within(inner.commit()).await?)
+    }
+}
+
+impl Deref for Write {
+    type Target = Guarded<DatabaseTransaction>;
+
+    fn deref(&self) -> &Guarded<DatabaseTransaction> {
+        &self.tx
+    }
+}
+
+/// sea-orm's own word for a migration that is applied and unknown is `Custom`.
+fn schema_error(error: DbErr) -> StoreError {
+    match error {
+        DbErr::Custom(_) => StoreError::Settings(
+            "database.url: the database was migrated by a later release of rollcall; use that release, or migrate down with it."
+                .to_owned(),
+        ),
+        error => error.into(),
+    }
+}
+
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    error.source().map_or(error, innermost)
+}

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Runs a command with a database server of its own: tests/databases.sh postgres|mysql COMMAND…
+# The command finds it by ROLLCALL_TEST_DATABASE, a URL of an administrator. The server listens on a free loopback port, keeps
+# its files in a folder that is gone afterwards, and writes nothing through to the disk: the tests end before the power does.
+set -eu -o pipefail
+kind=$1
+shift
+folder=$(mktemp -d)
+server=
+
+finish() {
+  if [ -n "$server" ]; then
+    kill -TERM "$server" 2> /dev/null || true
+    wait "$server" 2> /dev/null || true
+  fi
+  rm -rf "$folder"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# Database servers refuse to be root's. In place of the shell, so that $! is the server itself.
+as_user() {
+  if [ "$(id -u)" = 0 ]; then
+    exec setpriv --reuid="$user" --regid="$user" --clear-groups "$@"
+  else
+    exec "$@"
+  fi
+}
+
+free_port() { node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })'; }
+
+wait_for() { # wait_for COMMAND…: until it succeeds, for at most a minute
+  for _ in $(seq 600); do
+    if "$@" > /dev/null 2>&1; then return; fi
+    if ! kill -0 "$server" 2> /dev/null; then break; fi
+    sleep 0.1
+  done
+  echo "The $kind server did not start:" >&2
+  tail -n 20 "$folder/log" >&2
+  exit 1
+}
+
+found() { # found NAME PATH…: the first that can be run
+  local name=$1
+  shift
+  for path in "$@"; do
+    if [ -x "$path" ]; then
+      echo "$path"
+      return
+    fi
+  done
+  command -v "$name" || { echo "$name is needed and not installed; tests/all.sh installs it." >&2; exit 1; }
+}
+
+port=$(free_port)
+case $kind in
+  postgres)
+    user=postgres
+    bin=$(dirname "$(found initdb /usr/lib/postgresql/*/bin/initdb)")
+    if [ "$(id -u)" = 0 ]; then chown "$user" "$folder"; fi
+    (as_user "$bin/initdb" -D "$folder/data" -U postgres --auth=trust --no-sync) > "$folder/log" 2>&1
+    as_user "$bin/postgres" -D "$folder/data" -p "$port" -k "$folder" -c listen_addresses=127.0.0.1 -c fsync=off \
+      -c synchronous_commit=off -c full_page_writes=off -c max_connections=400 >> "$folder/log" 2>&1 &
+    server=$!
+    wait_for "$bin/pg_isready" -h 127.0.0.1 -p "$port"
+    export ROLLCALL_TEST_DATABASE="postgres://postgres@127.0.0.1:$port/postgres"
+    ;;
+  mysql)
+    user=mysql
+    mariadbd=$(found mariadbd /usr/sbin/mariadbd)
+    if [ "$(id -u)" = 0 ]; then chown "$user" "$folder"; fi
+    (as_user mariadb-install-db --no-defaults --datadir="$folder/data" --auth-root-authentication-method=normal \
+      --skip-test-db) > "$folder/log" 2>&1
+    as_user "$mariadbd" --no-defaults --datadir="$folder/data" --port="$port" --bind-address=127.0.0.1 \
+      --socket="$folder/socket" --pid-file="$folder/pid" --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 \
+      --skip-log-bin --max-connections=400 >> "$folder/log" 2>&1 &
+    server=$!
+    wait_for mariadb-admin --no-defaults -u root -h 127.0.0.1 -P "$port" ping
+    export ROLLCALL_TEST_DATABASE="mysql://root@127.0.0.1:$port/mysql"
+    ;;
+  *)
+    echo "tests/databases.sh postgres|mysql COMMAND…" >&2
+    exit 2
+    ;;
+esac
+export ROLLCALL_TEST_DATABASE_PID=$server
+"$@"
