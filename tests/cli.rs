@@ -49,6 +49,8 @@ async fn what_cannot_start_says_why_in_one_sentence_that_names_the_key() {
     let said = rollcall(folder.path(), &["--config", "/nowhere/my.toml", "serve"]).await;
     refused(said, "/nowhere/my.toml");
     std::fs::create_dir(folder.path().join("rollcall.db")).unwrap();
+    std::fs::write(folder.path().join("database-url"), format!("sqlite://{}/rollcall.db", folder.path().display()))
+        .unwrap();
     refused(rollcall(folder.path(), &["serve"]).await, "database.url");
 }
 

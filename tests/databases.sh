@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs a command with a database server of its own: tests/databases.sh postgres|mysql COMMAND…
+# The command `control` is ours: it prints the URL, and then does what it reads, line by line: stop, start, pause, resume.
 # The command finds it by ROLLCALL_TEST_DATABASE, a URL of an administrator. The server listens on a free loopback port, keeps
 # its files in a folder that is gone afterwards, and writes nothing through to the disk: the tests end before the power does.
-set -eu -o pipefail
+set -eum -o pipefail # -m: each server in a process group of its own
 kind=$1
 shift
 folder=$(mktemp -d)
@@ -10,7 +11,8 @@ server=
 
 finish() {
   if [ -n "$server" ]; then
-    kill -TERM "$server" 2> /dev/null || true
+    kill -CONT -- "-$server" 2> /dev/null || true
+    kill "-$quit" "$server" 2> /dev/null || true
     wait "$server" 2> /dev/null || true
   fi
   rm -rf "$folder"
@@ -52,17 +54,39 @@ found() { # found NAME PATH…: the first that can be run
   command -v "$name" || { echo "$name is needed and not installed; tests/all.sh installs it." >&2; exit 1; }
 }
 
+control() {
+  echo "$ROLLCALL_TEST_DATABASE"
+  while read -r order; do
+    case $order in
+      stop)
+        kill "-$quit" "$server"
+        wait "$server" || true
+        ;;
+      start) start ;;
+      pause) kill -STOP -- "-$server" ;;
+      resume) kill -CONT -- "-$server" ;;
+    esac
+    echo "$order"
+  done
+}
+
 port=$(free_port)
+# PostgreSQL waits for its clients at SIGTERM, and not at SIGINT.
+quit=TERM
 case $kind in
   postgres)
     user=postgres
     bin=$(dirname "$(found initdb /usr/lib/postgresql/*/bin/initdb)")
     if [ "$(id -u)" = 0 ]; then chown "$user" "$folder"; fi
     (as_user "$bin/initdb" -D "$folder/data" -U postgres --auth=trust --no-sync) > "$folder/log" 2>&1
-    as_user "$bin/postgres" -D "$folder/data" -p "$port" -k "$folder" -c listen_addresses=127.0.0.1 -c fsync=off \
-      -c synchronous_commit=off -c full_page_writes=off -c max_connections=400 >> "$folder/log" 2>&1 &
-    server=$!
-    wait_for "$bin/pg_isready" -h 127.0.0.1 -p "$port"
+    quit=INT
+    start() {
+      as_user "$bin/postgres" -D "$folder/data" -p "$port" -k "$folder" -c listen_addresses=127.0.0.1 -c fsync=off \
+        -c synchronous_commit=off -c full_page_writes=off -c max_connections=400 >> "$folder/log" 2>&1 < /dev/null &
+      server=$!
+      wait_for "$bin/pg_isready" -h 127.0.0.1 -p "$port"
+    }
+    start
     export ROLLCALL_TEST_DATABASE="postgres://postgres@127.0.0.1:$port/postgres"
     ;;
   mysql)
@@ -71,11 +95,14 @@ case $kind in
     if [ "$(id -u)" = 0 ]; then chown "$user" "$folder"; fi
     (as_user mariadb-install-db --no-defaults --datadir="$folder/data" --auth-root-authentication-method=normal \
       --skip-test-db) > "$folder/log" 2>&1
-    as_user "$mariadbd" --no-defaults --datadir="$folder/data" --port="$port" --bind-address=127.0.0.1 \
-      --socket="$folder/socket" --pid-file="$folder/pid" --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 \
-      --skip-log-bin --max-connections=400 >> "$folder/log" 2>&1 &
-    server=$!
-    wait_for mariadb-admin --no-defaults -u root -h 127.0.0.1 -P "$port" ping
+    start() {
+      as_user "$mariadbd" --no-defaults --datadir="$folder/data" --port="$port" --bind-address=127.0.0.1 \
+        --socket="$folder/socket" --pid-file="$folder/pid" --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 \
+        --skip-log-bin --max-connections=400 >> "$folder/log" 2>&1 < /dev/null &
+      server=$!
+      wait_for mariadb-admin --no-defaults -u root -h 127.0.0.1 -P "$port" ping
+    }
+    start
     export ROLLCALL_TEST_DATABASE="mysql://root@127.0.0.1:$port/mysql"
     ;;
   *)
@@ -83,5 +110,4 @@ case $kind in
     exit 2
     ;;
 esac
-export ROLLCALL_TEST_DATABASE_PID=$server
 "$@"

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{App, StartError};
-use crate::auth::{Confirmations, Cost, Failures, Issuers, Keyring, Passwords, RefreshTokens, Tickets, Tokens};
+use crate::auth::{Cost, Failures, Issuers, Keyring, Passwords, Recent, RefreshTokens, Tickets, Tokens};
 use crate::clock::Clock;
 use crate::config::{Config, ConnectionPolicy};
 use crate::events;
@@ -18,6 +19,9 @@ use crate::outgoing::Sender;
 use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
 use crate::services::{Counters, Limits, Outbox, Parts, Readiness, Services};
 use crate::store::{LogWriter, Store};
+
+/// Longest time an answer of another system is believed, whatever its `verify_cache`.
+const CONFIRMED: Duration = Duration::from_secs(60);
 
 impl App {
     /// Opens and migrates the database, reads or makes the keys, and starts the jobs. Nothing listens yet. `stop` ends
@@ -73,7 +77,8 @@ fn hall(
         presence: presence.clone(),
         tokens: Tokens::new(keyring.clone(), auth),
         issuers: Issuers::open(auth, config.server.timezone)?,
-        confirmations: Confirmations::new(auth.max_failure_entries),
+        confirmations: Recent::new(clock.clone(), auth.max_failure_entries, CONFIRMED),
+        sessions: Recent::new(clock.clone(), config.socket.max_clients, auth.remember_sessions),
         sender: Sender::new(&config.outgoing).map_err(StartError::Outgoing)?,
         outbox: Outbox::default(),
         handshakes: Counters::default(),

@@ -66,6 +66,12 @@ impl<K: Hash + Eq + Clone, V> Expiring<K, V> {
         self.entries.remove(key).filter(|entry| now < entry.expires).map(|entry| entry.value)
     }
 
+    /// Takes out every entry of which this is true.
+    pub(super) fn forget(&mut self, of: impl Fn(&K, &V) -> bool) {
+        self.entries.retain(|key, entry| !of(key, &entry.value));
+        self.tidy();
+    }
+
     /// Entries held, expired ones that nobody has met yet included.
     pub(super) fn len(&self) -> usize {
         self.entries.len()

@@ -4,7 +4,6 @@
 
 mod address;
 mod api_key;
-mod confirmations;
 mod expiring;
 mod identity;
 mod issuers;
@@ -12,6 +11,7 @@ mod keys;
 mod limits;
 mod password;
 mod permission;
+mod recent;
 mod refresh;
 #[cfg(test)]
 mod testing;
@@ -20,7 +20,6 @@ mod tokens;
 
 pub use address::{client_ip, limit_key, masked, network_of, origin_allowed};
 pub use api_key::{ApiKey, KeyTerms, MAX_KEY_ADDRESSES, looks_like_api_key, network};
-pub use confirmations::{Confirmation, Confirmations};
 pub use identity::{Identity, KEY_ISSUER, Rights, UserKey};
 pub use issuers::{Foreign, IssuerError, Issuers, OWN_ISSUER};
 pub use keys::{KeyError, Keyring};
@@ -29,6 +28,7 @@ pub use password::{
     Cost, MAX_PASSWORD, MIN_PASSWORD, PasswordError, PasswordRule, Passwords, check_rule, random_password,
 };
 pub use permission::{Permission, Permissions};
+pub use recent::Recent;
 pub use refresh::{RefreshError, RefreshTokens};
 pub use tickets::Tickets;
 pub use tokens::{Claims, TokenError, Tokens};

@@ -45,6 +45,7 @@ pub(super) fn auth() -> Auth {
         max_failure_entries: 1_000,
         password_queue: 64,
         follow_interval: Duration::from_secs(2),
+        remember_sessions: Duration::from_secs(60),
         default_issuer: String::new(),
         issuers: Vec::new(),
         key_ttl: Duration::from_secs(90 * 86_400),

@@ -20,12 +20,13 @@ const MAX_DURATION: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 const MIN_DURATION: Duration = Duration::from_millis(1);
 
 /// The durations and numbers for which zero has a meaning: none, never, or no limit.
-const ZERO_MEANS: [&str; 14] = [
+const ZERO_MEANS: [&str; 15] = [
     "auth.failed_keys",
     "auth.failures_per_name",
     "auth.key_rotation",
     "auth.logins_per_address",
     "auth.refresh_overlap",
+    "auth.remember_sessions",
     "database.idle_timeout",
     "database.max_lifetime",
     "database.min_connections",

@@ -223,6 +223,9 @@ pub struct Auth {
     /// How often a change made by another process (the command line) is looked for.
     #[serde(with = "humantime_serde")]
     pub follow_interval: Duration,
+    /// Time after its last look-up in which a session may open sockets while the database is away; zero means never.
+    #[serde(with = "humantime_serde")]
+    pub remember_sessions: Duration,
     /// The issuer whose users have bare ids; empty is our own login.
     pub default_issuer: String,
     /// Other systems whose tokens are accepted.

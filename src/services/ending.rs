@@ -95,6 +95,7 @@ impl Services {
     /// Tells the sockets of a row that is written already.
     pub async fn announce(&self, revocation: &Revocation) -> Delivered {
         let targets = &revocation.targets;
+        self.forget_sessions(targets);
         let mut sum = Delivered { nodes_answered: 1, nodes_expected: 1, ..Delivered::default() };
         let mut sessions = targets.sessions.clone();
         if !targets.users.is_empty() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Denied, Door, Services, ended_words};
 use crate::auth::UserKey;
 use crate::realtime::{Client, Payload, Publication, Target};
-use crate::store::{Kind, Revocation, StoreError, username_key};
+use crate::store::{Kind, Revocation, StoreError, Targets, username_key};
 
 /// Rows read at once.
 const BATCH: u64 = 200;
@@ -26,6 +26,7 @@ impl Services {
     }
 
     async fn apply(&self, row: &Revocation) {
+        self.forget_sessions(&row.targets);
         if row.kind == Kind::Unlock {
             for user in &row.targets.users {
                 self.unlock_name_of(user).await;
@@ -64,6 +65,7 @@ impl Services {
 
     /// Gives a user's open sockets the rights the database says, without reconnecting.
     pub async fn refresh_rights(&self, user: &UserKey) {
+        self.forget_sessions(&Targets { users: vec![user.clone()], ..Targets::default() });
         let Ok(Some(rights)) = self.rights(user).await else { return };
         let publication =
             Publication { target: Target::Users(vec![user.clone()]), payload: Payload::Rights(Arc::new(rights)) };

@@ -3,12 +3,20 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Denied, Door, Origin, Services};
-use crate::auth::{Confirmation, Foreign, Identity, Issuers, Permissions, Rights, TokenError, UserKey};
+use crate::auth::{Foreign, Identity, Issuers, Permissions, Rights, TokenError, UserKey};
 use crate::config::WhenAway;
 use crate::store::{CallerRow, Foreigner, NewSession, SessionKind, StoreError};
+
+/// What another system said of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmation {
+    good: bool,
+    at: DateTime<Utc>,
+}
 
 /// Life of a login whose token says nothing of its end; the other system is asked again at each handshake, and at the latest
 /// after this.
@@ -24,7 +32,15 @@ impl Services {
         from: Option<&Origin>,
     ) -> Result<(Identity, Permissions), Denied> {
         let now = self.clock().now();
-        let row = self.store().caller(foreign.session).await.map_err(unavailable)?;
+        let row = match self.store().caller(foreign.session).await {
+            Err(StoreError::Unavailable(_)) if self.remembered(door, foreign.session, &foreign.user) => {
+                self.confirm(token, &foreign, None).await?;
+                return self
+                    .standing(door, foreign.session, foreign.expires_at.unwrap_or(now + UNTIL_ASKED_AGAIN))
+                    .await;
+            }
+            found => found.map_err(unavailable)?,
+        };
         if row.as_ref().is_some_and(|row| row.user != foreign.user) {
             return Err(Denied::Token(TokenError::Malformed));
         }
@@ -64,12 +80,12 @@ impl Services {
         if issuer.verify_url.is_empty() {
             return Ok(());
         }
-        let (now, tick) = (self.clock().now(), self.clock().monotonic());
+        let (now, digest) = (self.clock().now(), <[u8; 32]>::from(Sha256::digest(token)));
         let fresh = |said: &Confirmation| {
             after.is_none_or(|after| said.at > after)
                 && (now - said.at).to_std().is_ok_and(|age| age < issuer.verify_cache)
         };
-        let said = match self.0.confirmations.get(token, tick).filter(fresh) {
+        let said = match self.0.confirmations.get(&digest).filter(fresh) {
             Some(said) => Some(said.good),
             None => self.ask(token, foreign).await,
         };
@@ -95,8 +111,7 @@ impl Services {
             tracing::warn!(issuer = issuer.name, "verify_url answered neither yes nor no");
             return None;
         };
-        let said = Confirmation { good, at: self.clock().now() };
-        self.0.confirmations.put(token, said, self.clock().monotonic());
+        self.0.confirmations.put(Sha256::digest(token).into(), Confirmation { good, at: self.clock().now() });
         Some(good)
     }
 
@@ -122,9 +137,12 @@ impl Services {
                 session.browser.clone_from(&from.agent.browser);
                 session.user_agent.clone_from(&from.user_agent);
             }
+            let before = self.store().rights(&who.user).await?;
             self.store().admit_foreign(&who, session, now).await?;
             // Another login of the user may be open with the roles of an older token.
-            self.refresh_rights(&who.user).await;
+            if before.is_some() && before != self.store().rights(&who.user).await? {
+                self.refresh_rights(&who.user).await;
+            }
             return Ok(());
         };
         let later = match foreign.expires_at {

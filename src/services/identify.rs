@@ -1,6 +1,7 @@
 //! Who calls: a token's signature first, then its session, its user, a lockout. Rights come from the session's user as of
 //! now, never from a claim.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -8,7 +9,7 @@ use uuid::Uuid;
 
 use super::{KeyDenied, Origin, Services};
 use crate::auth::{Identity, Permissions, TokenError, UserKey, looks_like_api_key};
-use crate::store::{CallerRow, Kind};
+use crate::store::{CallerRow, Kind, StoreError, Targets};
 
 /// What a credential is shown for. They differ in what comes first: a request is told that its session is over, a
 /// handshake that the account is disabled or locked.
@@ -133,11 +134,7 @@ impl Services {
         session: Uuid,
         expires_at: DateTime<Utc>,
     ) -> Result<(Identity, Permissions), Denied> {
-        let row = self.store().caller(session).await.map_err(|error| {
-            tracing::warn!(cause = error.cause(), "a session could not be looked up");
-            Denied::Unavailable
-        })?;
-        let row = row.ok_or(Denied::Revoked { kind: None, reason: String::new() })?;
+        let row = self.look_up(door, session).await?.ok_or(Denied::Revoked { kind: None, reason: String::new() })?;
         self.check(door, &row)?;
         let rights = self.with_foreign_roles(&row.user, row.rights);
         let identity = Identity {
@@ -151,6 +148,38 @@ impl Services {
             avatar: row.avatar.into(),
         };
         Ok((identity, row.scopes.unwrap_or_else(Permissions::all)))
+    }
+
+    /// The session's row. While the database is away, a handshake makes do with what was found a moment ago.
+    async fn look_up(&self, door: Door, session: Uuid) -> Result<Option<CallerRow>, Denied> {
+        match self.store().caller(session).await {
+            Ok(row) => {
+                if let Some(row) = &row {
+                    self.0.sessions.put(session, row.clone());
+                }
+                Ok(row)
+            }
+            Err(error) => {
+                let known = match error {
+                    StoreError::Unavailable(_) if door == Door::Handshake => self.0.sessions.get(&session),
+                    _ => None,
+                };
+                tracing::warn!(cause = error.cause(), remembered = known.is_some(), "a session could not be looked up");
+                known.map(Some).ok_or(Denied::Unavailable)
+            }
+        }
+    }
+
+    /// Whether a handshake of this session could do without the database.
+    pub(super) fn remembered(&self, door: Door, session: Uuid, user: &UserKey) -> bool {
+        door == Door::Handshake && self.0.sessions.get(&session).is_some_and(|row| row.user == *user)
+    }
+
+    /// What was taken away is not remembered any longer.
+    pub(super) fn forget_sessions(&self, targets: &Targets) {
+        let sessions: HashSet<&Uuid> = targets.sessions.iter().collect();
+        let users: HashSet<&UserKey> = targets.users.iter().collect();
+        self.0.sessions.forget(|id, row| sessions.contains(id) || users.contains(&row.user));
     }
 
     fn check(&self, door: Door, row: &CallerRow) -> Result<(), Denied> {

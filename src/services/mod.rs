@@ -23,6 +23,7 @@ use uuid::Uuid;
 pub use api_keys::KeyDenied;
 pub use counters::Counters;
 pub use ending::{EndedLogins, ended_words};
+pub use foreign::Confirmation;
 pub use identify::{Denied, Door};
 pub use kick::{Found, Kick, KickRefused, Kicked, Pending, Whom};
 pub use limits::Limits;
@@ -30,12 +31,12 @@ pub use login::{Attempt, LoggedIn, LoginDenied};
 pub use readiness::{NotReady, Readiness};
 pub use upstream::Outbox;
 
-use crate::auth::{Confirmations, Failures, Identity, Issuers, Keyring, Passwords, RefreshTokens, Tickets, Tokens};
+use crate::auth::{Failures, Identity, Issuers, Keyring, Passwords, Recent, RefreshTokens, Tickets, Tokens};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::outgoing::Sender;
 use crate::realtime::{Agent, Broker, ClientManager, Presence};
-use crate::store::{Actor, LogWriter, Store};
+use crate::store::{Actor, CallerRow, LogWriter, Store};
 
 /// The handle everybody keeps.
 #[derive(Clone)]
@@ -65,8 +66,10 @@ pub struct Parts {
     pub tokens: Tokens,
     /// Other systems whose tokens are accepted.
     pub issuers: Issuers,
-    /// What they said of their tokens.
-    pub confirmations: Confirmations,
+    /// What they said of their tokens, by the token's SHA-256.
+    pub confirmations: Recent<[u8; 32], Confirmation>,
+    /// Sessions that stood at their last look-up, for handshakes while the database is away.
+    pub sessions: Recent<Uuid, CallerRow>,
     /// Calls to other systems.
     pub sender: Sender,
     /// Wakes the worker that makes the calls of the outbox.

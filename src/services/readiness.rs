@@ -64,6 +64,7 @@ impl Services {
             ("failed_key_addresses", limits.failed_keys.len()),
             ("handshake_users", limits.handshakes.len()),
             ("confirmed_tokens", self.0.confirmations.len()),
+            ("remembered_sessions", self.0.sessions.len()),
             ("password_computations", self.passwords().admitted()),
             ("log_rows_waiting", self.writer().waiting()),
         ]);

@@ -1,6 +1,7 @@
 //! A whole server per test: a free port, a database of its own, a clock that can be moved. A caller is a value (`TestUser`),
 //! a client is one we did not write (`TestSocket`), and `shutdown` proves that nothing was left behind.
 
+pub(crate) mod database;
 pub(crate) mod other_system;
 mod process;
 mod socket;
@@ -56,7 +57,8 @@ impl TestApp {
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> TestApp {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::defaults();
-        config.database.url = Secret::new("sqlite::memory:");
+        config.database.url = Secret::new(database::empty().await);
+        config.database.auto_migrate = true;
         config.data.dir = folder.path().to_owned();
         config.server.drain = Duration::from_millis(10);
         config.server.node = "n1".to_owned();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::PASSWORD;
+use super::{PASSWORD, database};
 
 /// A running `rollcall serve`; killed when dropped.
 pub(crate) struct Served {
@@ -30,7 +30,7 @@ impl Served {
 
     /// The same with settings of the test's own, by the environment.
     pub(crate) async fn start_with(folder: &Path, settings: &[(&str, &str)]) -> Served {
-        let mut command = binary(folder);
+        let mut command = binary(folder).await;
         command.arg("serve").envs(settings.iter().copied());
         Served::spawn(command, folder).await
     }
@@ -81,7 +81,7 @@ impl Served {
 
 /// Runs a command of the binary on the data in `folder`.
 pub(crate) async fn rollcall(folder: &Path, words: &[&str]) -> Said {
-    let run = binary(folder).args(words).stdin(Stdio::null()).kill_on_drop(true).output();
+    let run = binary(folder).await.args(words).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(Duration::from_secs(60), run).await.unwrap().unwrap();
     Said {
         code: output.status.code().unwrap_or(-1),
@@ -90,10 +90,24 @@ pub(crate) async fn rollcall(folder: &Path, words: &[&str]) -> Said {
     }
 }
 
-fn binary(folder: &Path) -> Command {
+async fn binary(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
     configure(&mut command, folder);
+    if let Some(url) = on_server(folder).await {
+        command.env("ROLLCALL__DATABASE__URL", url).env("ROLLCALL__DATABASE__AUTO_MIGRATE", "true");
+    }
     command
+}
+
+/// The folder's database on the server that tests run on: made for the first command, found by the next.
+async fn on_server(folder: &Path) -> Option<String> {
+    let note = folder.join("database-url");
+    if let Ok(url) = std::fs::read_to_string(&note) {
+        return Some(url);
+    }
+    let url = database::on_server().await?;
+    std::fs::write(note, &url).unwrap();
+    Some(url)
 }
 
 fn configure(command: &mut Command, folder: &Path) {
