@@ -16,16 +16,35 @@ stage() { # stage NAME COMMAND…
   summary+=$(printf '%-24s %5d s' "$name" $((SECONDS - started)))"\n"
 }
 
-# Chromium with a Chinese font for the browser tests, curl for the README's tour.
+# Chromium with a Chinese font for the browser tests, curl for the README's tour, nginx to stand in front, and the databases.
 packages() {
-  if [ -x "${CHROMIUM:-/usr/bin/chromium}" ] && command -v curl > /dev/null; then return; fi
-  local sudo=""
+  local packages=() sudo=""
+  lacks() { # lacks PACKAGES PATH…: none of the paths is a program
+    local names=$1
+    shift
+    for path in "$@"; do
+      if [ -x "$path" ]; then return; fi
+    done
+    read -r -a names <<< "$names"
+    packages+=("${names[@]}")
+  }
+  lacks "chromium fonts-noto-cjk" "${CHROMIUM:-/usr/bin/chromium}"
+  lacks curl /usr/bin/curl "$(command -v curl)"
+  lacks nginx-light /usr/sbin/nginx
+  lacks postgresql /usr/lib/postgresql/*/bin/initdb
+  lacks mariadb-server /usr/sbin/mariadbd
+  if [ "${#packages[@]}" = 0 ]; then return; fi
   if [ "$(id -u)" != 0 ]; then sudo="sudo"; fi
   if ! command -v apt-get > /dev/null; then
-    echo "Chromium and curl are needed; install them, and set CHROMIUM to the browser's path." >&2
+    echo "Needed and not installed: ${packages[*]}. Set CHROMIUM to the browser's path where that is another." >&2
     return 1
   fi
-  $sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends chromium fonts-noto-cjk curl
+  $sudo apt-get update -q && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -q --no-install-recommends "${packages[@]}"
+}
+
+on() { # on KIND: what touches the database, on a server of that kind
+  tests/databases.sh "$1" cargo test --locked --lib &&
+    tests/databases.sh "$1" cargo test --locked --test rollcall -- --skip databases:: --skip architecture
 }
 
 in_frontend() { (cd frontend && "$@"); }
@@ -38,6 +57,8 @@ stage "frontend unit tests" in_frontend npm test --silent
 stage "frontend build" make --no-print-directory page
 stage "clippy" cargo clippy --locked --all --all-targets -- -D warnings
 stage "Rust tests" cargo test --locked --all
+stage "tests on PostgreSQL" on postgres
+stage "tests on MariaDB" on mysql
 stage "server build" cargo build --locked
 stage "browser tests" in_frontend npm run --silent browser
 printf '\n%b%-24s %5d s\n' "$summary" "in all" "$SECONDS"

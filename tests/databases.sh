@@ -11,7 +11,7 @@ server=
 
 finish() {
   if [ -n "$server" ]; then
-    kill -CONT -- "-$server" 2> /dev/null || true
+    signal CONT 2> /dev/null || true
     kill "-$quit" "$server" 2> /dev/null || true
     wait "$server" 2> /dev/null || true
   fi
@@ -54,6 +54,22 @@ found() { # found NAME PATH…: the first that can be run
   command -v "$name" || { echo "$name is needed and not installed; tests/all.sh installs it." >&2; exit 1; }
 }
 
+# With ROLLCALL_TEST_DATABASE_TLS, a folder with server.pem and server.key, the server speaks TLS. The key must be its own.
+tls=()
+speak_tls() {
+  if [ -z "${ROLLCALL_TEST_DATABASE_TLS:-}" ]; then return; fi
+  cp "$ROLLCALL_TEST_DATABASE_TLS/server.pem" "$ROLLCALL_TEST_DATABASE_TLS/server.key" "$folder"
+  chmod 600 "$folder/server.key"
+  if [ "$(id -u)" = 0 ]; then chown "$user" "$folder/server.pem" "$folder/server.key"; fi
+  case $kind in
+    postgres) tls=(-c ssl=on -c "ssl_cert_file=$folder/server.pem" -c "ssl_key_file=$folder/server.key") ;;
+    mysql) tls=("--ssl-cert=$folder/server.pem" "--ssl-key=$folder/server.key") ;;
+  esac
+}
+
+# PostgreSQL's backends leave the group of the one that started them.
+signal() { kill "-$1" "$server" $(cat "/proc/$server/task/"*/children); }
+
 control() {
   echo "$ROLLCALL_TEST_DATABASE"
   while read -r order; do
@@ -63,8 +79,8 @@ control() {
         wait "$server" || true
         ;;
       start) start ;;
-      pause) kill -STOP -- "-$server" ;;
-      resume) kill -CONT -- "-$server" ;;
+      pause) signal STOP ;;
+      resume) signal CONT ;;
     esac
     echo "$order"
   done
@@ -79,10 +95,11 @@ case $kind in
     bin=$(dirname "$(found initdb /usr/lib/postgresql/*/bin/initdb)")
     if [ "$(id -u)" = 0 ]; then chown "$user" "$folder"; fi
     (as_user "$bin/initdb" -D "$folder/data" -U postgres --auth=trust --no-sync) > "$folder/log" 2>&1
+    speak_tls
     quit=INT
     start() {
       as_user "$bin/postgres" -D "$folder/data" -p "$port" -k "$folder" -c listen_addresses=127.0.0.1 -c fsync=off \
-        -c synchronous_commit=off -c full_page_writes=off -c max_connections=400 >> "$folder/log" 2>&1 < /dev/null &
+        -c synchronous_commit=off -c full_page_writes=off -c max_connections=400 "${tls[@]}" >> "$folder/log" 2>&1 < /dev/null &
       server=$!
       wait_for "$bin/pg_isready" -h 127.0.0.1 -p "$port"
     }
@@ -95,10 +112,11 @@ case $kind in
     if [ "$(id -u)" = 0 ]; then chown "$user" "$folder"; fi
     (as_user mariadb-install-db --no-defaults --datadir="$folder/data" --auth-root-authentication-method=normal \
       --skip-test-db) > "$folder/log" 2>&1
+    speak_tls
     start() {
       as_user "$mariadbd" --no-defaults --datadir="$folder/data" --port="$port" --bind-address=127.0.0.1 \
         --socket="$folder/socket" --pid-file="$folder/pid" --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 \
-        --skip-log-bin --max-connections=400 >> "$folder/log" 2>&1 < /dev/null &
+        --skip-log-bin --max-connections=400 "${tls[@]}" >> "$folder/log" 2>&1 < /dev/null &
       server=$!
       wait_for mariadb-admin --no-defaults -u root -h 127.0.0.1 -P "$port" ping
     }

@@ -3,6 +3,7 @@
 mod architecture;
 mod cli;
 mod cors;
+mod databases;
 mod diffs;
 mod failures;
 mod frames;

@@ -40,21 +40,34 @@ impl App {
         if !self.services.store().first_admin_needed().await? {
             return Ok(FirstAdministrator::Exists);
         }
-        if let Some(password) = given {
-            check_rule(password.expose()).map_err(StartError::AdminPassword)?;
-            create(&self.services, &password).await?;
-            return Ok(FirstAdministrator::WithGivenPassword);
+        let (made, password) = match given {
+            Some(password) => {
+                check_rule(password.expose()).map_err(StartError::AdminPassword)?;
+                (FirstAdministrator::WithGivenPassword, password)
+            }
+            None if terminal => {
+                let password = Secret::new(random_password());
+                (FirstAdministrator::Show(password.clone()), password)
+            }
+            None => {
+                let password = Secret::new(random_password());
+                // Written before the account exists: a password that nobody can read would lock everyone out.
+                let path = self.services.config().data.dir.join(PASSWORD_FILE);
+                write(&path, &password).map_err(|source| StartError::AdminFile { path: path.clone(), source })?;
+                (FirstAdministrator::InFile(path), password)
+            }
+        };
+        match create(&self.services, &password).await {
+            Ok(()) => Ok(made),
+            // Another process that started at the same time was faster, and has its own password.
+            Err(StartError::AdminExists) if !self.services.store().first_admin_needed().await? => {
+                if let FirstAdministrator::InFile(path) = made {
+                    std::fs::remove_file(&path).map_err(|source| StartError::AdminFile { path, source })?;
+                }
+                Ok(FirstAdministrator::Exists)
+            }
+            Err(error) => Err(error),
         }
-        let password = Secret::new(random_password());
-        if terminal {
-            create(&self.services, &password).await?;
-            return Ok(FirstAdministrator::Show(password));
-        }
-        // Written before the account exists: a password that nobody can read would lock everyone out.
-        let path = self.services.config().data.dir.join(PASSWORD_FILE);
-        write(&path, &password).map_err(|source| StartError::AdminFile { path: path.clone(), source })?;
-        create(&self.services, &password).await?;
-        Ok(FirstAdministrator::InFile(path))
     }
 }
 

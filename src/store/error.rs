@@ -3,7 +3,8 @@
 use std::error::Error;
 
 use sea_orm::sqlx::Error as SqlxError;
-use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxSqliteError};
+use sea_orm::sqlx::error::DatabaseError;
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxMySqlError, SqlxPostgresError, SqlxSqliteError};
 
 /// The error below, for the log only: it may name columns.
 pub type Cause = Box<dyn Error + Send + Sync>;
@@ -63,18 +64,43 @@ impl From<DbErr> for StoreError {
 /// Whether the cause lies outside of the query and may go away.
 fn passes(error: &SqlxError) -> bool {
     match error {
-        SqlxError::Io(_) | SqlxError::PoolTimedOut | SqlxError::PoolClosed | SqlxError::WorkerCrashed => true,
-        SqlxError::Database(error) => {
-            let sqlite = error.try_downcast_ref::<SqlxSqliteError>().is_some();
-            let code = error.code().and_then(|code| code.parse::<i32>().ok());
-            sqlite && code.is_some_and(sqlite_code_passes)
-        }
+        SqlxError::Io(_)
+        | SqlxError::Tls(_)
+        | SqlxError::Protocol(_)
+        | SqlxError::PoolTimedOut
+        | SqlxError::PoolClosed
+        | SqlxError::WorkerCrashed => true,
+        SqlxError::Database(error) => code_passes(&**error),
         _ => false,
     }
+}
+
+fn code_passes(error: &dyn DatabaseError) -> bool {
+    if let Some(error) = error.try_downcast_ref::<SqlxMySqlError>() {
+        return mysql_code_passes(error.number());
+    }
+    let code = error.code().unwrap_or_default();
+    if error.try_downcast_ref::<SqlxPostgresError>().is_some() {
+        return postgres_code_passes(&code);
+    }
+    error.try_downcast_ref::<SqlxSqliteError>().is_some() && code.parse().is_ok_and(sqlite_code_passes)
 }
 
 /// Primary result codes of <https://www.sqlite.org/rescode.html>: BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN.
 /// The upper bits of an extended code say more precisely why.
 fn sqlite_code_passes(code: i32) -> bool {
     matches!(code & 0xff, 5 | 6 | 7 | 8 | 10 | 13 | 14)
+}
+
+/// Classes and codes of <https://www.postgresql.org/docs/current/errcodes-appendix.html>: connection, resources, shutdown
+/// and start, read-only, deadlock and lock.
+fn postgres_code_passes(code: &str) -> bool {
+    ["08", "53", "57P"].iter().any(|class| code.starts_with(class))
+        || matches!(code, "25006" | "40001" | "40P01" | "55P03")
+}
+
+/// Numbers of <https://mariadb.com/kb/en/mariadb-error-code-reference/>: full, out of memory, too many connections, shutdown,
+/// lock wait, deadlock, read-only.
+fn mysql_code_passes(number: u16) -> bool {
+    matches!(number, 1021 | 1037 | 1040 | 1041 | 1053 | 1114 | 1203 | 1205 | 1213 | 1226 | 1290 | 1836 | 1927 | 3024)
 }

@@ -30,7 +30,7 @@ mod roles;
 mod sessions;
 mod settings;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod text;

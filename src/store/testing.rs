@@ -34,7 +34,7 @@ pub(super) async fn store() -> Store {
 }
 
 /// An empty database of its own.
-pub(super) async fn empty() -> Database {
+pub(crate) async fn empty() -> Database {
     settings(&database::empty().await)
 }
 

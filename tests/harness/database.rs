@@ -10,9 +10,13 @@ pub(crate) fn server() -> Option<String> {
 
 /// The URL of a new empty database on the server, if there is one.
 pub(crate) async fn on_server() -> Option<String> {
-    let administrator = server()?;
+    Some(create(&server()?).await)
+}
+
+/// The URL of a new empty database on the server of this administrator.
+pub(crate) async fn create(administrator: &str) -> String {
     let name = format!("t{}", Uuid::now_v7().simple());
-    let connection = Database::connect(&administrator).await.expect("the test server answers");
+    let connection = Database::connect(administrator).await.expect("the test server answers");
     let (create, url) = if administrator.starts_with("postgres") {
         // A schema is made in a millisecond; a database is a copy of eight megabytes.
         (format!("CREATE SCHEMA {name}"), format!("{administrator}?options[search_path]={name}"))
@@ -22,7 +26,7 @@ pub(crate) async fn on_server() -> Option<String> {
     };
     connection.execute_unprepared(&create).await.expect("an administrator may create");
     connection.close().await.expect("it was open");
-    Some(url)
+    url
 }
 
 /// The URL of a new empty database: on the server, else in memory.

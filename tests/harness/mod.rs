@@ -2,6 +2,7 @@
 //! a client is one we did not write (`TestSocket`), and `shutdown` proves that nothing was left behind.
 
 pub(crate) mod database;
+mod database_server;
 pub(crate) mod other_system;
 mod process;
 mod socket;
@@ -24,7 +25,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use process::{Said, Served, rollcall};
+pub(crate) use database_server::DatabaseServer;
+pub(crate) use process::{Said, Served, rollcall, rollcall_with};
 pub(crate) use socket::TestSocket;
 pub(crate) use user::{Answer, TestUser};
 

@@ -81,7 +81,13 @@ impl Served {
 
 /// Runs a command of the binary on the data in `folder`.
 pub(crate) async fn rollcall(folder: &Path, words: &[&str]) -> Said {
-    let run = binary(folder).await.args(words).stdin(Stdio::null()).kill_on_drop(true).output();
+    rollcall_with(folder, words, &[]).await
+}
+
+/// The same with settings of the test's own, by the environment.
+pub(crate) async fn rollcall_with(folder: &Path, words: &[&str], settings: &[(&str, &str)]) -> Said {
+    let mut command = binary(folder).await;
+    let run = command.args(words).envs(settings.iter().copied()).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(Duration::from_secs(60), run).await.unwrap().unwrap();
     Said {
         code: output.status.code().unwrap_or(-1),

@@ -70,6 +70,8 @@ impl Reader<'_> {
     pub(super) fn user_id(&self, bare: bool) -> Result<String, TokenError> {
         let id = self.text(&self.settings.user_claim).ok_or(TokenError::Malformed)?;
         let fits = (1..=MAX_ID).contains(&id.chars().count()) && !id.chars().any(char::is_control);
+        // MySQL takes `42` and `42 ` for the same, and nobody can tell them apart on a screen.
+        let fits = fits && id.trim() == id;
         if fits && !(bare && id.contains(':')) { Ok(id) } else { Err(TokenError::Malformed) }
     }
 

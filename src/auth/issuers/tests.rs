@@ -176,6 +176,7 @@ fn times_and_audience_are_judged() {
         ("aud", json!(null), TokenError::WrongAudience),
         ("sub", json!(""), TokenError::Malformed),
         ("sub", json!("a\nb"), TokenError::Malformed),
+        ("sub", json!("42 "), TokenError::Malformed),
         ("sub", json!({"id": 1}), TokenError::Malformed),
     ] {
         assert_eq!(refused(&secret, &hs256(&with(key, value.clone()))), expected, "{key} {value}");
