@@ -2,11 +2,9 @@
 //! users notice. Each test has a server of its own. That everything else works on it too is seen by running the other tests
 //! with `tests/databases.sh`.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rollcall::app::App;
 use rollcall::auth::Cost;
 use rollcall::clock::SystemClock;
@@ -15,7 +13,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{
-    DatabaseServer, PASSWORD, Served, TestApp, TestSocket, TestUser, eventually, http_client, rollcall, rollcall_with,
+    Authority, DatabaseServer, PASSWORD, Served, TestApp, TestSocket, TestUser, eventually, http_client, rollcall,
+    rollcall_with,
 };
 
 /// A server on this database whose statements may take a second.
@@ -158,39 +157,24 @@ async fn a_mariadb_is_migrated_when_told_and_by_one_of_three() {
 }
 
 async fn a_database_that_speaks_tls(kind: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let (ours, others) = (folder.path().join("ca.pem"), folder.path().join("other-ca.pem"));
-    let authority = authority(&ours);
-    self::authority(&others);
-    let key = KeyPair::generate().unwrap();
-    let server = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-    let certificate = server.signed_by(&key, &authority).unwrap();
-    std::fs::write(folder.path().join("server.pem"), certificate.pem()).unwrap();
-    std::fs::write(folder.path().join("server.key"), key.serialize_pem()).unwrap();
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, other) = (Authority::new(folder.path()), Authority::new(elsewhere.path()));
+    ours.certify();
     let database = DatabaseServer::with_tls(kind, folder.path()).await;
     let url = database.empty().await;
-    let settings = |authority: &Path| {
+    let settings = |authority: &Authority| {
         let mut config = Config::defaults();
         config.database.url = Secret::new(url.clone());
         config.database.auto_migrate = true;
         config.database.tls = DatabaseTls::VerifyFull;
-        config.database.tls_ca = authority.to_owned();
+        config.database.tls_ca = authority.certificate();
         config.data.dir = folder.path().to_owned();
         config
     };
     let build = |config| App::build(config, Arc::new(SystemClock::new()), Cost::MINIMAL, CancellationToken::new());
     assert!(build(settings(&ours)).await.is_ok());
-    let refused = build(settings(&others)).await.err().expect("another authority's certificate is refused").to_string();
+    let refused = build(settings(&other)).await.err().expect("another authority's certificate is refused").to_string();
     assert!(refused.contains("database.url") && refused.contains("certificate"), "{refused}");
-}
-
-/// A certificate authority; its certificate is in the file.
-fn authority(file: &Path) -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    std::fs::write(file, authority.pem()).unwrap();
-    authority
 }
 
 #[tokio::test]

@@ -24,5 +24,6 @@ mod revoke;
 mod rooms;
 mod slow;
 mod sockets;
+mod tls;
 mod tour;
 mod upstream;

@@ -14,6 +14,7 @@ use crate::auth::{Cost, Failures, Issuers, Keyring, Passwords, Recent, RefreshTo
 use crate::clock::Clock;
 use crate::config::{Config, ConnectionPolicy};
 use crate::events;
+use crate::http::Tls;
 use crate::jobs::Board;
 use crate::outgoing::Sender;
 use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
@@ -36,6 +37,10 @@ impl App {
             "" => None,
             address => Some(App::listen("metrics.listen", address).await?),
         };
+        let tls = match &config.server.tls {
+            tls if tls.cert.as_os_str().is_empty() => None,
+            tls => Some(Arc::new(Tls::open(&tls.cert, &tls.key)?)),
+        };
         let store = Store::open(&config.database).await?;
         store.prepare().await?;
         let store = store.with_default_issuer(&config.auth.default_issuer, clock.now()).await?;
@@ -43,7 +48,7 @@ impl App {
         let tasks = TaskTracker::new();
         let board = Board::start(services.clone(), &tasks).await.map_err(StartError::Jobs)?;
         let registry = Arc::new(events::registry(services.clone()));
-        Ok(App { services, presence, registry, board, stop, tasks, sockets: TaskTracker::new(), metrics })
+        Ok(App { services, presence, registry, board, stop, tasks, sockets: TaskTracker::new(), tls, metrics })
     }
 
     /// Takes the address of `server.listen` or another setting.

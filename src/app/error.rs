@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::auth::{IssuerError, KeyError, PasswordError, PasswordRule};
+use crate::http::TlsError;
 use crate::store::StoreError;
 
 /// Each names the setting and the way out; none shows a password.
@@ -33,6 +34,9 @@ pub enum StartError {
     /// Another system's key cannot be used.
     #[error(transparent)]
     Issuers(#[from] IssuerError),
+    /// TLS cannot be spoken.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Calls to other systems cannot be made.
     #[error("{0}")]
     Outgoing(String),

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::app::testing;
     use crate::auth::{Permissions, Rights, UserKey};
-    use crate::realtime::{ConnectionLimits, NewClient, run};
+    use crate::realtime::{ConnectionLimits, NewClient, Wire, run};
     use crate::services::Services;
 
     fn somebody(services: &Services) -> NewClient {
@@ -132,7 +132,7 @@ mod tests {
     async fn connected(app: &App) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let stream = Arc::new(listener.accept().await.unwrap().0);
+        let stream = Arc::new(Wire::plain(listener.accept().await.unwrap().0));
         let services = app.services.clone();
         let registration = services.manager().register(somebody(&services), stream.clone()).unwrap();
         let registry = app.registry.clone();

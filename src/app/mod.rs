@@ -22,7 +22,7 @@ pub use error::StartError;
 pub use first_admin::{ADMIN_NAME, FirstAdministrator, PASSWORD_FILE};
 
 use crate::events::Registry;
-use crate::http::{self, SocketDoor};
+use crate::http::{self, SocketDoor, Tls};
 use crate::jobs::Board;
 use crate::realtime::LocalPresence;
 use crate::services::Services;
@@ -37,6 +37,8 @@ pub struct App {
     stop: CancellationToken,
     tasks: TaskTracker,
     sockets: TaskTracker,
+    /// Of `server.tls`.
+    tls: Option<Arc<Tls>>,
     /// Of `metrics.listen`.
     metrics: Option<TcpListener>,
 }
@@ -80,7 +82,7 @@ impl App {
         let door = SocketDoor { registry: self.registry.clone(), tasks: self.sockets.clone() };
         let endpoint = http::endpoint(self.services.clone(), door, self.board.clone());
         let header_timeout = self.services.config().server.header_timeout;
-        let requests = http::serve(listener, endpoint, header_timeout, self.stop.clone());
+        let requests = http::serve(listener, self.tls.clone(), endpoint, header_timeout, self.stop.clone());
         let metrics = self.serve_metrics(header_timeout);
         let goodbye = async {
             self.stop.cancelled().await;
@@ -99,7 +101,7 @@ impl App {
         let (listener, stop) = (self.metrics.take(), self.stop.clone());
         async move {
             if let Some(listener) = listener {
-                http::serve(listener, endpoint, header_timeout, stop).await;
+                http::serve(listener, None, endpoint, header_timeout, stop).await;
             }
         }
     }

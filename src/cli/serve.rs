@@ -33,9 +33,10 @@ async fn serve(config: Config, stop: CancellationToken) -> Done {
     // First of all, so that a second start on a busy port changes nothing.
     let listener = App::listen("server.listen", &config.server.listen).await?;
     let address = listener.local_addr()?;
+    let scheme = if config.server.tls.cert.as_os_str().is_empty() { "http" } else { "https" };
     let app = App::build(config, Arc::new(SystemClock::new()), Cost::OWASP, stop).await?;
     introduce(app.first_administrator(given, io::stdout().is_terminal()).await?);
-    say(format_args!("Rollcall is at http://{} — press Ctrl-C to stop", reachable(address)));
+    say(format_args!("Rollcall is at {scheme}://{} — press Ctrl-C to stop", reachable(address)));
     Ok(app.serve(listener).await?)
 }
 

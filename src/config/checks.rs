@@ -126,6 +126,9 @@ pub(super) fn together(config: &Config, settings: &Settings) -> Result<(), Confi
     if database.tls_cert.as_os_str().is_empty() != database.tls_key.as_os_str().is_empty() {
         return check.refuse("database.tls_cert", "and database.tls_key belong together; set both, or neither.");
     }
+    if server.tls.cert.as_os_str().is_empty() != server.tls.key.as_os_str().is_empty() {
+        return check.refuse("server.tls.cert", "and server.tls.key belong together; set both, or neither.");
+    }
     let connections = ("database.max_connections", database.max_connections);
     check.at_most(("database.min_connections", database.min_connections), connections)?;
     check.signing_key(auth.algorithm, &auth.signing_key)?;

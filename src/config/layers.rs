@@ -140,17 +140,27 @@ fn parse(text: &str, file: &str) -> Result<Table, ConfigError> {
 /// `section.name` of every value, and the bare name of what stands outside a section.
 fn flatten(sections: Table) -> Vec<(String, Value)> {
     let mut values = Vec::new();
-    for (section, content) in sections {
+    for (name, content) in sections {
         match content {
-            Value::Table(keys) if !keys.is_empty() => {
-                values.extend(keys.into_iter().map(|(name, value)| (format!("{section}.{name}"), value)));
-            }
-            // An empty section of ours says nothing and harms nothing.
-            Value::Table(_) if DEFAULT_FILE.contains(&format!("\n[{section}]\n")) => {}
-            value => values.push((section, value)),
+            Value::Table(keys) if is_section(&name) || !keys.is_empty() => below(&name, keys, &mut values),
+            value => values.push((name, value)),
         }
     }
     values
+}
+
+fn below(section: &str, keys: Table, values: &mut Vec<(String, Value)>) {
+    for (name, value) in keys {
+        let key = format!("{section}.{name}");
+        match value {
+            Value::Table(keys) if is_section(&key) => below(&key, keys, values),
+            value => values.push((key, value)),
+        }
+    }
+}
+
+fn is_section(name: &str) -> bool {
+    DEFAULT_FILE.contains(&format!("\n[{name}]\n"))
 }
 
 /// The key that was written, and whether as `…_file`.

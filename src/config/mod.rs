@@ -79,9 +79,13 @@ pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>
 fn deserialize(settings: &Settings) -> Result<Config, ConfigError> {
     let mut sections = Table::new();
     for (key, setting) in settings {
-        let (section, name) = key.split_once('.').unwrap_or(("", key));
-        let section = sections.entry(section).or_insert_with(|| Value::Table(Table::new()));
-        section.as_table_mut().expect("sections are tables").insert(name.to_owned(), setting.value.clone());
+        let (path, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let mut table = &mut sections;
+        for section in path.split('.') {
+            let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            table = section.as_table_mut().expect("sections are tables");
+        }
+        table.insert(name.to_owned(), setting.value.clone());
     }
     serde_path_to_error::deserialize(Value::Table(sections)).map_err(
         |error: serde_path_to_error::Error<toml::de::Error>| {
@@ -102,8 +106,10 @@ fn deserialize(settings: &Settings) -> Result<Config, ConfigError> {
 fn effective(settings: &Settings) -> String {
     let mut text = String::new();
     let mut current = "";
-    for (key, setting) in settings {
-        let (section, name) = key.split_once('.').unwrap_or(("", key));
+    let mut sorted: Vec<_> =
+        settings.iter().map(|(key, setting)| (key.rsplit_once('.').unwrap_or(("", key)), key, setting)).collect();
+    sorted.sort_by_key(|(path, ..)| *path);
+    for ((section, name), key, setting) in sorted {
         if section != current {
             let gap = if current.is_empty() { "" } else { "\n" };
             let _ = writeln!(text, "{gap}[{section}]");

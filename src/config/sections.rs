@@ -61,11 +61,23 @@ pub struct Server {
     /// Time over which sockets are sent away when the server stops.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
+    /// TLS without a proxy.
+    pub tls: Tls,
     /// The zone of cron expressions and of times that are written without one, as HotGo's.
     pub timezone: Tz,
     /// Time after which a stop no longer waits for anybody.
     #[serde(with = "humantime_serde")]
     pub stop_timeout: Duration,
+}
+
+/// `[server.tls]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Our certificate and those between it and one that clients know, in PEM; empty speaks plain HTTP.
+    pub cert: PathBuf,
+    /// Its key, in PEM.
+    pub key: PathBuf,
 }
 
 /// `[database]`

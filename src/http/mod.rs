@@ -14,6 +14,7 @@ mod security;
 mod serve;
 mod socket;
 mod spa;
+mod tls;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub(crate) use metrics::metrics_endpoint;
 pub(crate) use serve::serve;
 pub(crate) use socket::SocketDoor;
 pub(crate) use spa::build_id;
+pub use tls::{Tls, TlsError};
 
 use crate::jobs::Board;
 use crate::services::Services;

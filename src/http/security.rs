@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use poem::Request;
+use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, header};
 use poem_openapi::SecurityScheme;
 use poem_openapi::auth::Bearer;
@@ -153,13 +154,14 @@ pub(crate) fn page_allowed(request: &Request, services: &Services) -> bool {
     origin_allowed(origin, scheme(request, services), host, &services.config().server.allowed_origins)
 }
 
-/// `https` where a trusted proxy says so, `http` otherwise.
+/// `https` where the request came over TLS, or a trusted proxy says so; `http` otherwise.
 pub(crate) fn scheme(request: &Request, services: &Services) -> &'static str {
     let peer = request.remote_addr().as_socket_addr().map(|address| address.ip().to_canonical());
     let trusted =
         peer.is_some_and(|peer| services.config().server.trusted_proxies.iter().any(|net| net.contains(&peer)));
     let forwarded = request.header("x-forwarded-proto").unwrap_or_default();
-    if trusted && forwarded.eq_ignore_ascii_case("https") { "https" } else { "http" }
+    let https = *request.scheme() == Scheme::HTTPS || (trusted && forwarded.eq_ignore_ascii_case("https"));
+    if https { "https" } else { "http" }
 }
 
 /// The id of a request, as in its log lines and problems.

@@ -7,16 +7,23 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::tls::Tls;
+use crate::realtime::Wire;
 
 /// Pause after `accept` failed, usually for want of file descriptors: long enough not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -26,16 +33,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Upgrade(Arc<Mutex<Option<OnUpgrade>>>);
 
 impl Upgrade {
-    /// The future of the stream; `None` the second time.
-    pub(super) fn take(&self) -> Option<OnUpgrade> {
-        self.0.lock().expect("nothing panics while holding it").take()
+    /// The future of the stream and of what has been read from it already; `None` the second time. It yields nothing when the
+    /// connection broke before.
+    pub(super) fn take(&self) -> Option<impl Future<Output = Option<(Arc<Wire>, Bytes)>> + use<>> {
+        let upgrade = self.0.lock().expect("nothing panics while holding it").take()?;
+        Some(async { raw(upgrade.await.ok()?) })
     }
 }
 
 /// Accepts until `stop`, then lets the requests at work finish. Returns when no connection is left; upgraded sockets are no
 /// longer connections of this loop.
-pub(crate) async fn serve<E>(listener: TcpListener, endpoint: E, header_timeout: Duration, stop: CancellationToken)
-where
+pub(crate) async fn serve<E>(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    endpoint: E,
+    header_timeout: Duration,
+    stop: CancellationToken,
+) where
     E: Endpoint<Output = Response> + 'static,
 {
     let endpoint = Arc::new(endpoint);
@@ -48,7 +62,7 @@ where
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(stream, peer, endpoint.clone(), header_timeout, stop.clone());
+                let connection = met(stream, peer, tls.clone(), endpoint.clone(), header_timeout, stop.clone());
                 connections.spawn(connection);
             }
             Err(error) if is_one_peers_fault(&error) => {}
@@ -63,9 +77,10 @@ where
     connections.wait().await;
 }
 
-async fn connection<E>(
+async fn met<E>(
     stream: TcpStream,
     peer: SocketAddr,
+    tls: Option<Arc<Tls>>,
     endpoint: Arc<E>,
     header_timeout: Duration,
     stop: CancellationToken,
@@ -75,9 +90,29 @@ async fn connection<E>(
     // Small frames must not wait for more (Nagle).
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(peer);
+    let addresses = (LocalAddr(poem::Addr::from(local)), RemoteAddr(poem::Addr::from(peer)));
+    let Some(tls) = tls else {
+        return connection(stream, Scheme::HTTP, addresses, endpoint, header_timeout, stop).await;
+    };
+    // Whoever speaks no TLS, or too slowly, is not worth a line in the log.
+    if let Ok(Ok(stream)) = tokio::time::timeout(header_timeout, tls.accept(stream)).await {
+        connection(stream, Scheme::HTTPS, addresses, endpoint, header_timeout, stop).await;
+    }
+}
+
+async fn connection<E>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    scheme: Scheme,
+    addresses: (LocalAddr, RemoteAddr),
+    endpoint: Arc<E>,
+    header_timeout: Duration,
+    stop: CancellationToken,
+) where
+    E: Endpoint<Output = Response> + 'static,
+{
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let endpoint = endpoint.clone();
-        async move { Ok::<_, Infallible>(respond(request, local, peer, &*endpoint).await) }
+        let (endpoint, scheme, (local, remote)) = (endpoint.clone(), scheme.clone(), addresses.clone());
+        async move { Ok::<_, Infallible>(respond(request, scheme, local, remote, &*endpoint).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -96,19 +131,31 @@ async fn connection<E>(
 
 async fn respond<E>(
     mut request: hyper::Request<Incoming>,
-    local: SocketAddr,
-    peer: SocketAddr,
+    scheme: Scheme,
+    local: LocalAddr,
+    remote: RemoteAddr,
     endpoint: &E,
-) -> hyper::Response<impl hyper::body::Body<Data = bytes::Bytes, Error = io::Error> + use<E>>
+) -> hyper::Response<impl hyper::body::Body<Data = Bytes, Error = io::Error> + use<E>>
 where
     E: Endpoint<Output = Response>,
 {
     // Taken before the conversion, which would hide it behind poem's own type.
     let upgrade = Upgrade(Arc::new(Mutex::new(Some(hyper::upgrade::on(&mut request)))));
     request.extensions_mut().insert(upgrade);
-    let addresses = (LocalAddr(poem::Addr::from(local)), RemoteAddr(poem::Addr::from(peer)));
-    let request = Request::from((request, addresses.0, addresses.1, http::uri::Scheme::HTTP));
+    let request = Request::from((request, local, remote, scheme));
     endpoint.get_response(request).await.into()
+}
+
+/// The stream without hyper and tokio-rustls around it.
+fn raw(upgraded: Upgraded) -> Option<(Arc<Wire>, Bytes)> {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return Some((Arc::new(Wire::plain(parts.io.into_inner())), parts.read_buf)),
+        Err(upgraded) => upgraded,
+    };
+    let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
+    let (tcp, connection) = parts.io.into_inner().into_inner();
+    let (wire, early) = Wire::tls(tcp, connection);
+    Some((Arc::new(wire), [parts.read_buf, early].concat().into()))
 }
 
 fn is_one_peers_fault(error: &io::Error) -> bool {

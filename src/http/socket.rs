@@ -6,14 +6,12 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use chrono::{SecondsFormat, TimeDelta};
-use hyper_util::rt::TokioIo;
+use chrono::SecondsFormat;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::web::Data;
 use poem::{Request, Response, handler};
 use serde::Serialize;
 use sha1::{Digest, Sha1};
-use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
 use super::error::Problem;
@@ -22,7 +20,7 @@ use super::serve::Upgrade;
 use crate::auth::{Identity, Permissions, limit_key, looks_like_api_key};
 use crate::events::Registry;
 use crate::protocol::{CloseCode, CloseReason, Message};
-use crate::realtime::{ConnectionLimits, NewClient, Refused, run};
+use crate::realtime::{ConnectionLimits, NewClient, Refused, Wire, run, send_away};
 use crate::services::{Denied, Door, KeyDenied, Origin, Services, ended_words};
 
 /// RFC 6455 section 1.3.
@@ -121,12 +119,10 @@ pub(crate) async fn open_socket(
     };
     let (services, registry) = (services.clone(), door.registry.clone());
     door.tasks.spawn(async move {
-        let Ok(upgraded) = upgrade.await else { return };
-        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-        let stream = Arc::new(parts.io.into_inner());
+        let Some((stream, read_before)) = upgrade.await else { return };
         match admitted {
-            Ok(admitted) => open(services, &registry, admitted, from, stream, &parts.read_buf).await,
-            Err(reason) => send_away(&stream, &reason).await,
+            Ok(admitted) => open(services, &registry, admitted, from, stream, read_before).await,
+            Err(reason) => send_away(stream, &reason).await,
         }
     });
     Ok(switching_protocols(&key, offers_v1))
@@ -284,8 +280,8 @@ async fn open(
     registry: &Registry,
     admitted: Admitted,
     from: Origin,
-    stream: Arc<TcpStream>,
-    read_before: &Bytes,
+    stream: Arc<Wire>,
+    read_before: Bytes,
 ) {
     let Admitted { identity, scopes, as_session } = admitted;
     let session = identity.session;
@@ -304,7 +300,7 @@ async fn open(
     };
     let registration = match services.manager().register(new, stream.clone()) {
         Ok(registration) => registration,
-        Err(refused) => return send_away(&stream, &not_taken(refused, &services).close).await,
+        Err(refused) => return send_away(stream, &not_taken(refused, &services).close).await,
     };
     let client = registration.client();
     tracing::info!(client.id = %client.id, user.id = %client.user, request.id = from.request_id, "socket opened");
@@ -324,7 +320,7 @@ async fn open(
         frame_burst: services.config().socket.frame_burst,
     };
     let watched = client.clone();
-    run(registration, stream, read_before.clone(), registry, services.clock(), limits).await;
+    run(registration, stream, read_before, registry, services.clock(), limits).await;
     let cause = watched.end();
     tracing::info!(client.id = %id, user.id = %user, ?cause, "socket closed");
     services.writer().write(crate::store::Entry::SessionSeen { id: session, at: services.clock().now() });
@@ -349,33 +345,4 @@ fn greeting(services: &Services, client: &crate::realtime::Client) -> Message {
         },
     };
     Message::push("connected", Some(&connected), services.clock().now().timestamp())
-}
-
-/// One close frame to a socket that is registered nowhere, and a moment for the peer to read it.
-async fn send_away(stream: &TcpStream, reason: &CloseReason) {
-    let goodbye = async {
-        let frame = reason.frame();
-        let mut sent = 0;
-        while sent < frame.len() {
-            stream.writable().await?;
-            match stream.try_write(&frame[sent..]) {
-                Ok(more) => sent += more,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-        rustix::net::shutdown(stream, rustix::net::Shutdown::Write)?;
-        let mut rest = [0; 256];
-        loop {
-            stream.readable().await?;
-            match stream.try_read(&mut rest) {
-                Ok(0) => return Ok(()),
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-    };
-    let limit = TimeDelta::seconds(1).to_std().unwrap_or_default();
-    let _ = tokio::time::timeout(limit, goodbye).await;
 }

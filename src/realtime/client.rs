@@ -8,11 +8,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use chrono::{DateTime, SubsecRound, Utc};
-use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use super::outbound::{Delivery, Outbound, QueueLimits};
 use super::presence::Cause;
+use super::wire::Wire;
 use crate::auth::{Permission, Permissions, Rights, UserKey};
 use crate::protocol::{CloseCode, CloseReason, Message};
 
@@ -103,7 +103,7 @@ pub(super) struct Vitals {
 impl Client {
     pub(super) fn new(
         new: NewClient,
-        stream: Arc<TcpStream>,
+        stream: Arc<Wire>,
         limits: QueueLimits,
         now: DateTime<Utc>,
         monotonic: Duration,

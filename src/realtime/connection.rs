@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::client::Client;
 use super::codec::{Decoder, Incoming};
 use super::manager::Registration;
+use super::outbound::Outbound;
 use super::presence::Cause;
+use super::wire::Wire;
 use crate::clock::Clock;
 use crate::protocol::CloseReason;
 
@@ -58,7 +59,7 @@ pub struct ConnectionLimits {
 /// Runs a registered socket to its end, whoever ends it. `read_before` are bytes that came with the handshake.
 pub async fn run(
     registration: Registration,
-    stream: Arc<TcpStream>,
+    stream: Arc<Wire>,
     read_before: Bytes,
     dispatch: &impl Dispatch,
     clock: &dyn Clock,
@@ -68,9 +69,17 @@ pub async fn run(
     let mut reader = Reader { client: &client, dispatch, clock, limits, decoder: Decoder::default(), bucket: None };
     reader.run(&stream, read_before).await;
     client.ended(Cause::Lost);
-    goodbye(&client, &stream).await;
+    goodbye(&client.out, &stream).await;
     client.set_shut();
     drop(registration);
+    linger(&stream).await;
+}
+
+/// Tells a peer that is registered nowhere why it may not stay.
+pub async fn send_away(stream: Arc<Wire>, reason: &CloseReason) {
+    let out = Outbound::new(stream.clone());
+    out.close([reason.frame()], true);
+    goodbye(&out, &stream).await;
     linger(&stream).await;
 }
 
@@ -94,7 +103,7 @@ struct Work {
 
 impl<D: Dispatch> Reader<'_, D> {
     /// Until either side ends it.
-    async fn run(&mut self, stream: &TcpStream, read_before: Bytes) {
+    async fn run(&mut self, stream: &Wire, read_before: Bytes) {
         let mut work = Work::default();
         if !read_before.is_empty() && self.take(&mut read_before.to_vec(), &mut work).is_err() {
             return;
@@ -105,12 +114,12 @@ impl<D: Dispatch> Reader<'_, D> {
                 biased;
                 () = self.client.out.woken() => {}
                 () = finished(&mut work.running) => self.next(&mut work),
-                ready = stream.writable(), if !self.client.out.is_empty() => {
-                    if ready.is_err() || self.drain(stream).is_err() {
+                ready = stream.tcp().writable(), if !self.client.out.is_empty() => {
+                    if ready.is_err() || drain(&self.client.out, stream).is_err() {
                         return;
                     }
                 }
-                ready = stream.readable(), if read => {
+                ready = stream.tcp().readable(), if read => {
                     if ready.is_err() || self.read(stream, &mut work).is_err() {
                         return;
                     }
@@ -122,17 +131,9 @@ impl<D: Dispatch> Reader<'_, D> {
         }
     }
 
-    fn drain(&self, stream: &TcpStream) -> io::Result<()> {
-        let drained = stream.try_io(Interest::WRITABLE, || match self.client.out.drain()? {
-            true => Ok(()),
-            false => Err(io::ErrorKind::WouldBlock.into()),
-        });
-        drained.or_else(would_block)
-    }
-
     /// Reads once, into a buffer that is shared by the thread.
-    fn read(&mut self, stream: &TcpStream, work: &mut Work) -> io::Result<()> {
-        BUFFER.with_borrow_mut(|buffer| match stream.try_read(buffer) {
+    fn read(&mut self, stream: &Wire, work: &mut Work) -> io::Result<()> {
+        BUFFER.with_borrow_mut(|buffer| match stream.read(buffer) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(length) => self.take(&mut buffer[..length], work),
             Err(error) => would_block(error),
@@ -224,28 +225,33 @@ async fn finished(running: &mut Option<Handling>) {
     }
 }
 
+/// Writes what the kernel takes now.
+fn drain(out: &Outbound, stream: &Wire) -> io::Result<()> {
+    let drained = stream.tcp().try_io(Interest::WRITABLE, || match out.drain()? {
+        true => Ok(()),
+        false => Err(io::ErrorKind::WouldBlock.into()),
+    });
+    drained.or_else(would_block)
+}
+
 /// Writes what is queued, the close frame last, and closes our side.
-async fn goodbye(client: &Client, stream: &TcpStream) {
+async fn goodbye(out: &Outbound, stream: &Wire) {
     let words = async {
-        while !client.out.is_empty() {
-            stream.writable().await?;
-            let drained = stream.try_io(Interest::WRITABLE, || match client.out.drain()? {
-                true => Ok(()),
-                false => Err(io::ErrorKind::WouldBlock.into()),
-            });
-            drained.or_else(would_block)?;
+        while !out.is_empty() {
+            stream.tcp().writable().await?;
+            drain(out, stream)?;
         }
         io::Result::Ok(())
     };
     let _ = timeout(GOODBYE, words).await;
-    let _ = rustix::net::shutdown(stream, rustix::net::Shutdown::Write);
+    stream.shutdown();
 }
 
 /// Reads until the peer closes too: closing with unread bytes would reset the connection and lose the last words.
-async fn linger(stream: &TcpStream) {
+async fn linger(stream: &Wire) {
     let rest = async {
-        while stream.readable().await.is_ok() {
-            let read = BUFFER.with_borrow_mut(|buffer| stream.try_read(buffer));
+        while stream.tcp().readable().await.is_ok() {
+            let read = BUFFER.with_borrow_mut(|buffer| stream.read(buffer));
             if !matches!(read, Ok(1..))
                 && read.map_or_else(would_block, |_| Err(io::ErrorKind::UnexpectedEof.into())).is_err()
             {

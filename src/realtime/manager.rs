@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::net::TcpStream;
 
 use super::broker::Target;
 use super::client::{Client, NewClient};
 use super::outbound::QueueLimits;
 use super::presence::{Cause, LastLeave};
 use super::tables::Tables;
+use super::wire::Wire;
 use crate::auth::{Permission, Permissions, Rights, UserKey, limit_key};
 use crate::clock::Clock;
 use crate::protocol::{CloseCode, CloseReason, Message};
@@ -92,7 +92,7 @@ impl ClientManager {
     }
 
     /// Takes a client in. Its guard takes it out again.
-    pub fn register(self: &Arc<Self>, new: NewClient, stream: Arc<TcpStream>) -> Result<Registration, Refused> {
+    pub fn register(self: &Arc<Self>, new: NewClient, stream: Arc<Wire>) -> Result<Registration, Refused> {
         let mut tables = self.tables();
         self.check(&tables, &new.user, new.ip)?;
         let replaced = self.oldest_beyond(&tables, &new.user);

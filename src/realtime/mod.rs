@@ -13,10 +13,11 @@ mod presence;
 mod query;
 mod stream;
 mod tables;
+mod wire;
 
 pub use broker::{Broker, Delivered, MemoryBroker, Payload, Publication, Target};
 pub use client::{Agent, Client, NewClient};
-pub use connection::{ConnectionLimits, Dispatch, Handling, run};
+pub use connection::{ConnectionLimits, Dispatch, Handling, run, send_away};
 pub use heartbeat::{Heartbeat, tick};
 pub use local::LocalPresence;
 pub use manager::{ClientManager, ManagerLimits, Refused, Registration};
@@ -25,3 +26,4 @@ pub use presence::{
     Cause, Column, Evidence, Found, LastLeave, OnlineClient, OnlineCounts, OnlineFilter, OnlineQuery, OnlineUser, Page,
     Presence, PresenceError, StreamState, Why,
 };
+pub use wire::Wire;

@@ -6,9 +6,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, Bytes};
-use rustix::net::{SendFlags, send};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
+
+use super::wire::Wire;
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +38,14 @@ pub(super) struct Outbound {
 
 struct State {
     /// `None` once the task has left: whoever still holds the client holds no descriptor.
-    stream: Option<Arc<TcpStream>>,
+    stream: Option<Arc<Wire>>,
     queue: VecDeque<Bytes>,
     bytes: usize,
     closing: bool,
 }
 
 impl Outbound {
-    pub(super) fn new(stream: Arc<TcpStream>) -> Outbound {
+    pub(super) fn new(stream: Arc<Wire>) -> Outbound {
         let state = State { stream: Some(stream), queue: VecDeque::new(), bytes: 0, closing: false };
         Outbound { state: Mutex::new(state), wake: Notify::new() }
     }
@@ -65,8 +65,13 @@ impl Outbound {
             state.queue.push_back(frame.clone());
             return Delivery::Queued;
         }
-        match transmit(stream, frame) {
-            Ok(sent) if sent == frame.len() => Delivery::Queued,
+        match stream.transmit(frame) {
+            Ok(sent) if sent == frame.len() => {
+                if stream.has_unsent() {
+                    self.wake.notify_one();
+                }
+                Delivery::Queued
+            }
             Ok(sent) => {
                 // The first to wait is taken whatever its size: half a frame is out already.
                 state.bytes += frame.len() - sent;
@@ -99,7 +104,7 @@ impl Outbound {
     pub(super) fn drain(&self) -> io::Result<bool> {
         let mut state = self.lock();
         while let (Some(stream), Some(frame)) = (&state.stream, state.queue.front()) {
-            let sent = transmit(stream, frame)?;
+            let sent = stream.transmit(frame)?;
             state.bytes -= sent;
             let front = state.queue.front_mut().expect("it was there under the same lock");
             front.advance(sent);
@@ -111,7 +116,7 @@ impl Outbound {
         if state.queue.is_empty() {
             state.queue.shrink_to(0);
         }
-        Ok(true)
+        state.stream.as_ref().map_or(Ok(true), |stream| stream.flush())
     }
 
     /// Completes when there may be something to do.
@@ -119,8 +124,10 @@ impl Outbound {
         self.wake.notified().await;
     }
 
+    /// Whether nothing waits to go out.
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().queue.is_empty()
+        let state = self.lock();
+        state.queue.is_empty() && !state.stream.as_ref().is_some_and(|stream| stream.has_unsent())
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -144,17 +151,5 @@ impl Outbound {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while holding the queue")
-    }
-}
-
-/// One `send` that never waits: tokio's `try_write` would cost a quarter more. 0 means the kernel takes nothing now.
-fn transmit(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    loop {
-        match send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(sent) => return Ok(sent),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => return Ok(0),
-            Err(error) => return Err(error.into()),
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! A whole server per test: a free port, a database of its own, a clock that can be moved. A caller is a value (`TestUser`),
 //! a client is one we did not write (`TestSocket`), and `shutdown` proves that nothing was left behind.
 
+mod authority;
 pub(crate) mod database;
 mod database_server;
 pub(crate) mod other_system;
@@ -22,9 +23,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use authority::{Authority, believing};
 pub(crate) use database_server::DatabaseServer;
 pub(crate) use process::{Said, Served, rollcall, rollcall_with};
 pub(crate) use socket::TestSocket;
@@ -39,6 +42,8 @@ pub(crate) struct TestApp {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) services: Services,
     pub(crate) http: reqwest::Client,
+    /// For clients of a server with `server.tls`.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
     /// Where `/metrics` is, if anywhere.
     pub(crate) metrics: Option<SocketAddr>,
     stop: CancellationToken,
@@ -67,6 +72,8 @@ impl TestApp {
         config.online.diff_interval = Duration::from_millis(20);
         config.auth.logins_per_address = 0;
         change(&mut config);
+        let tls = &config.server.tls.cert;
+        let tls = (!tls.as_os_str().is_empty()).then(|| believing(&tls.with_file_name("ca.pem")));
         let (clock, stop) = (Arc::new(ManualClock::new()), CancellationToken::new());
         let app = App::build(config, clock.clone(), Cost::MINIMAL, stop.clone()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -74,8 +81,8 @@ impl TestApp {
         let (services, sockets, tasks) = (app.services().clone(), app.sockets().clone(), app.tasks().clone());
         let metrics = app.metrics_address();
         let serving = Some(TaskTracker::new().spawn(app.serve(listener)));
-        let http = http_client();
-        TestApp { address, clock, services, http, metrics, stop, sockets, tasks, serving, kept: vec![folder] }
+        let http = tls.as_deref().map_or_else(http_client, http_client_believing);
+        TestApp { address, clock, services, http, tls, metrics, stop, sockets, tasks, serving, kept: vec![folder] }
     }
 
     /// Keeps a folder as long as the server lives.
@@ -113,7 +120,8 @@ impl TestApp {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.address)
     }
 
     /// A REST call by nobody.
@@ -145,9 +153,18 @@ impl TestApp {
 
 /// A browser's other half: follows no redirect by itself.
 pub(crate) fn http_client() -> reqwest::Client {
-    // Whoever comes first sets it for the process; it is always the same.
-    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    install_crypto();
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+fn http_client_believing(tls: &ClientConfig) -> reqwest::Client {
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    client.use_preconfigured_tls(tls.clone()).build().unwrap()
+}
+
+/// Whoever comes first sets it for the process; it is always the same.
+fn install_crypto() {
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Waits until a condition holds, for at most ten seconds.

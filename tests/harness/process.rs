@@ -66,7 +66,7 @@ impl Served {
                 std::fs::read_to_string(folder.join("log")).unwrap()
             );
         };
-        let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+        let url = line.split_whitespace().find(|word| word.starts_with("http")).unwrap().to_owned();
         Served { child, url }
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message, http};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 use super::TestApp;
 
@@ -51,12 +51,14 @@ impl TestSocket {
 
     /// The same without waiting for `connected`. An error is the handshake's HTTP status.
     pub(crate) async fn dial(app: &TestApp, headers: &[(&str, &str)], query: &str) -> Result<TestSocket, u16> {
-        let mut request = format!("ws://{}/socket{query}", app.address).into_client_request().unwrap();
+        let scheme = if app.tls.is_some() { "wss" } else { "ws" };
+        let mut request = format!("{scheme}://{}/socket{query}", app.address).into_client_request().unwrap();
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().unwrap();
             request.headers_mut().insert(name, value.parse().unwrap());
         }
-        match connect_async(request).await {
+        let tls = app.tls.clone().map(Connector::Rustls);
+        match connect_async_tls_with_config(request, None, false, tls).await {
             Ok((stream, response)) => Ok(TestSocket {
                 stream,
                 connected: Value::Null,
