@@ -1,4 +1,4 @@
-//! Signals: the first one asks, the second one insists.
+//! Signals: the first one to stop asks, the second one insists.
 
 use std::io;
 use std::pin::pin;

@@ -4,17 +4,30 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::filter::{Directive, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, Registry, fmt};
 
 use crate::config::{Log, LogFormat};
 
 /// Libraries whose `info` is news for their own authors. `log.level` may name them and wins.
 const QUIET: &[&str] = &["tokio_cron_scheduler=warn", "sea_orm_migration=warn"];
 
+/// What is logged, for who wants to change it.
+pub struct Level(Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// Logs by another `log.level` from now on. `Err` is a sentence that names it, and nothing changes.
+    pub fn set(&self, log: &Log) -> Result<(), String> {
+        let filter = filter(&log.level)?;
+        self.0.reload(filter).map_err(|error| format!("log.level cannot be changed: {error}."))
+    }
+}
+
 /// Starts logging as configured, once per process. `Err` is a sentence that names `log.level`.
-pub fn start(log: &Log) -> Result<(), String> {
-    let registry = tracing_subscriber::registry().with(filter(&log.level)?);
+pub fn start(log: &Log) -> Result<Level, String> {
+    let (filter, handle) = reload::Layer::new(filter(&log.level)?);
+    let registry = tracing_subscriber::registry().with(filter);
     let stderr = std::io::stderr;
     let started = match log.format {
         LogFormat::Text => registry
@@ -22,7 +35,8 @@ pub fn start(log: &Log) -> Result<(), String> {
             .try_init(),
         LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(stderr)).try_init(),
     };
-    started.map_err(|error| format!("The log cannot be started: {error}."))
+    started.map_err(|error| format!("The log cannot be started: {error}."))?;
+    Ok(Level(handle))
 }
 
 /// Whether [`start`] would take the settings.

@@ -20,6 +20,7 @@ mod openapi;
 mod presence;
 mod problems;
 mod push;
+mod reload;
 mod revoke;
 mod rooms;
 mod slow;

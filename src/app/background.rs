@@ -38,11 +38,11 @@ fn spawn(app: &App, ending: &CancellationToken, work: impl Future<Output = ()> +
 }
 
 async fn heartbeat(services: Services) {
-    let socket = &services.config().socket;
-    let heartbeat = Heartbeat { ping_interval: socket.ping_interval, pong_timeout: socket.pong_timeout };
     let mut seconds = every(SECOND);
     loop {
         seconds.tick().await;
+        let socket = &services.config().socket;
+        let heartbeat = Heartbeat { ping_interval: socket.ping_interval, pong_timeout: socket.pong_timeout };
         tick(services.manager(), heartbeat);
     }
 }

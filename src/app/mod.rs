@@ -6,6 +6,7 @@ mod build;
 mod error;
 mod first_admin;
 mod goodbye;
+mod reload;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 pub use error::StartError;
 pub use first_admin::{ADMIN_NAME, FirstAdministrator, PASSWORD_FILE};
+pub use reload::Reloader;
 
 use crate::events::Registry;
 use crate::http::{self, SocketDoor, Tls};

@@ -1,5 +1,6 @@
 //! Why a command failed: one sentence.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use crate::app::StartError;
@@ -21,8 +22,14 @@ impl Failure {
 
     /// Says it on the standard error stream.
     pub(super) fn told(&self) -> ExitCode {
-        eprintln!("rollcall: {}", self.0);
+        eprintln!("rollcall: {self}");
         ExitCode::FAILURE
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -101,7 +101,7 @@ pub fn run() -> ExitCode {
 impl Command {
     async fn carry_out(self, file: Option<PathBuf>) -> Done {
         match self {
-            Command::Serve => serve::run(load(file)?.config).await,
+            Command::Serve => serve::run(file).await,
             Command::Migrate { what } => migrate::run(&load(file)?.config, what.unwrap_or(migrate::What::Up)).await,
             Command::User(what) => user::run(&load(file)?.config, what).await,
             Command::Token(what) => token::run(&load(file)?.config, what).await,

@@ -3,32 +3,42 @@
 use std::env::VarError;
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, Failure, say};
-use crate::app::{ADMIN_NAME, App, FirstAdministrator};
+use super::{Done, Failure, load, say};
+use crate::app::{ADMIN_NAME, App, FirstAdministrator, Reloader};
 use crate::auth::Cost;
 use crate::clock::SystemClock;
-use crate::config::{Config, Secret};
-use crate::{lifecycle, telemetry};
+use crate::config::{Change, Loaded, Secret};
+use crate::{jobs, lifecycle, telemetry};
 
 pub(super) const HELP: &str = "\
 The first start creates the database, the signing keys and the account admin. Its password is ROLLCALL_ADMIN_PASSWORD (or
 what the file ROLLCALL_ADMIN_PASSWORD_FILE names holds), or else a random one: shown once on a terminal, without a terminal
 written to admin-password.txt in data.dir.
 
+SIGHUP reads the settings again, and the keys and certificates they name; what cannot be used is refused as a whole. The log
+says what changed, and what needs a restart.
+
 SIGTERM or Ctrl-C says goodbye to everyone and stops; a second one stops at once.";
 
-pub(super) async fn run(config: Config) -> Done {
-    telemetry::start(&config.log).map_err(Failure::new)?;
+pub(super) async fn run(file: Option<PathBuf>) -> Done {
+    let loaded = load(file.clone())?;
+    let level = telemetry::start(&loaded.config.log).map_err(Failure::new)?;
+    // From now on: a SIGHUP that nobody listens for ends the process.
+    let hangups = signal(SignalKind::hangup())?;
     let stop = CancellationToken::new();
-    let ended = lifecycle::until_signalled(serve(config, stop.clone()), &stop).await?;
+    let reading = Reading { file, loaded, level };
+    let ended = lifecycle::until_signalled(serve(reading, hangups, stop.clone()), &stop).await?;
     ended.unwrap_or_else(|lifecycle::Insisted| Err(Failure::new("Stopped at once, because a second signal came.")))
 }
 
-async fn serve(config: Config, stop: CancellationToken) -> Done {
+async fn serve(mut reading: Reading, mut hangups: Signal, stop: CancellationToken) -> Done {
+    let config = reading.loaded.config.clone();
     let given = admin_password()?;
     // First of all, so that a second start on a busy port changes nothing.
     let listener = App::listen("server.listen", &config.server.listen).await?;
@@ -37,7 +47,49 @@ async fn serve(config: Config, stop: CancellationToken) -> Done {
     let app = App::build(config, Arc::new(SystemClock::new()), Cost::OWASP, stop).await?;
     introduce(app.first_administrator(given, io::stdout().is_terminal()).await?);
     say(format_args!("Rollcall is at {scheme}://{} — press Ctrl-C to stop", reachable(address)));
-    Ok(app.serve(listener).await?)
+    let reloader = app.reloader();
+    let again = async {
+        while hangups.recv().await.is_some() {
+            reading.again(&reloader);
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        served = app.serve(listener) => Ok(served?),
+        never = again => never,
+    }
+}
+
+/// The settings in use, and where they come from.
+struct Reading {
+    file: Option<PathBuf>,
+    loaded: Loaded,
+    level: telemetry::Level,
+}
+
+impl Reading {
+    /// Reads everything again and says what changed. What cannot be used is refused as a whole.
+    fn again(&mut self, reloader: &Reloader) {
+        match self.try_again(reloader) {
+            Ok(changes) => {
+                tracing::info!(changes = changes.len(), "settings, keys and certificates were read again");
+                for change in changes {
+                    tracing::info!("{change}");
+                }
+            }
+            Err(failure) => tracing::error!("nothing was changed by the settings that were read again: {failure}"),
+        }
+    }
+
+    fn try_again(&mut self, reloader: &Reloader) -> Result<Vec<Change>, Failure> {
+        let new = load(self.file.clone())?;
+        telemetry::check(&new.config.log).and_then(|()| jobs::check(&new.config)).map_err(Failure::new)?;
+        let (loaded, changes) = self.loaded.take_over(&new)?;
+        reloader.reload(loaded.config.clone())?;
+        self.level.set(&loaded.config.log).map_err(Failure::new)?;
+        self.loaded = loaded;
+        Ok(changes)
+    }
 }
 
 /// The password for the first administrator, from where a secret may come.

@@ -33,13 +33,21 @@ impl fmt::Display for Source {
     }
 }
 
-/// A value and its source. Not `Debug`: it may be a secret.
+/// A value and its source.
+#[derive(Clone)]
 pub(super) struct Setting {
     pub(super) value: Value,
     pub(super) source: Source,
 }
 
 pub(super) type Settings = BTreeMap<String, Setting>;
+
+/// Without the value, which may be a secret.
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "from {}", self.source)
+    }
+}
 
 impl Setting {
     /// The key and where it was set, as a sentence's subject.

@@ -1,12 +1,12 @@
 //! Settings: the embedded file, then a file of one's own, then the environment; a later one wins key by key. Then checks.
 //!
-//! Deliberately absent: defaults in code (`config/rollcall.toml` is the only place that has them), reloading without a
-//! restart, and files that are looked for in well-known places: a setting comes from where you said, or is a default.
+//! Deliberately absent: defaults in code (`config/rollcall.toml` is the only place that has them), and files that are looked for in well-known places: a setting comes from where you said, or is a default.
 
 mod checks;
 mod database_url;
 mod issuers;
 mod layers;
+mod reload;
 mod secret;
 mod sections;
 #[cfg(test)]
@@ -18,6 +18,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 pub use issuers::{Issuer, IssuerAlgorithm, WhenAway};
+pub use reload::Change;
 pub use secret::Secret;
 pub use sections::*;
 
@@ -39,14 +40,14 @@ pub struct ConfigError(String);
 pub struct Loaded {
     /// The settings, checked.
     pub config: Config,
-    effective: String,
+    settings: Settings,
 }
 
 impl Loaded {
     /// Every key with its value, and its source as a comment: `# default`, `# file PATH` or `# environment NAME`. It is
     /// TOML, but not for loading: a secret reads "(hidden)" or "(not set)", and `database.url` lacks its password.
     pub fn effective(&self) -> String {
-        self.effective.clone()
+        effective(&self.settings)
     }
 }
 
@@ -71,9 +72,7 @@ pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>
     overrides.extend(layers::from_environment(env, &settings)?);
     settings.extend(overrides);
     checks::each_value(&settings)?;
-    let config = deserialize(&settings)?;
-    checks::together(&config, &settings)?;
-    Ok(Loaded { config, effective: effective(&settings) })
+    Loaded::new(settings)
 }
 
 fn deserialize(settings: &Settings) -> Result<Config, ConfigError> {

@@ -137,6 +137,11 @@ impl Services {
         self.0.config.load_full()
     }
 
+    /// Takes other settings. What was built from the ones before stays as it is.
+    pub fn set_config(&self, config: Config) {
+        self.0.config.store(Arc::new(config));
+    }
+
     /// Time.
     pub fn clock(&self) -> &dyn Clock {
         &*self.0.clock

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -70,10 +71,19 @@ impl Served {
         Served { child, url }
     }
 
+    /// Asks it to read its settings again.
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.child.id().unwrap() as i32).unwrap();
+        kill_process(id, signal).unwrap();
+    }
+
     /// Asks it to stop as a service manager does; its exit code.
     pub(crate) async fn terminate(mut self) -> i32 {
-        let id = rustix::process::Pid::from_raw(self.child.id().unwrap() as i32).unwrap();
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await.expect("it stops in time");
         status.unwrap().code().unwrap_or(-1)
     }

@@ -73,13 +73,6 @@ struct Entry {
 impl Issuers {
     /// Reads every entry's key. Times without a zone in claims are of `zone`.
     pub fn open(auth: &config::Auth, zone: Tz) -> Result<Issuers, IssuerError> {
-        let issuers = Issuers { entries: ArcSwap::default(), own: auth.issuer.clone() };
-        issuers.replace(auth, zone)?;
-        Ok(issuers)
-    }
-
-    /// Takes other settings, all of them or, when one cannot be used, none.
-    pub fn replace(&self, auth: &config::Auth, zone: Tz) -> Result<(), IssuerError> {
         let entry = |settings: &Issuer| {
             let unknown = |words: &&String| words.parse::<Permission>().is_err();
             if let Some(word) = settings.roles.values().flatten().find(unknown) {
@@ -89,8 +82,13 @@ impl Issuers {
             let keys = Keys::read(settings).map_err(|problem| IssuerError::of(settings, &problem))?;
             Ok(Arc::new(Entry { settings: Arc::new(settings.clone()), keys, label: label.to_owned(), zone }))
         };
-        self.entries.store(Arc::new(auth.issuers.iter().map(entry).collect::<Result<_, _>>()?));
-        Ok(())
+        let entries = auth.issuers.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+        Ok(Issuers { entries: ArcSwap::from_pointee(entries), own: auth.issuer.clone() })
+    }
+
+    /// Takes over the entries of others, which were opened with newer settings.
+    pub fn adopt(&self, other: Issuers) {
+        self.entries.store(other.entries.into_inner());
     }
 
     /// Reads again the JWKS files that changed; the names of their issuers. A file that cannot be used is told, and the keys

@@ -99,6 +99,7 @@ pub(super) fn still_verifies(replaced_at: Option<DateTime<Utc>>, overlap: Durati
 }
 
 /// Where the keys are kept.
+#[derive(Clone)]
 pub(super) struct KeyFile {
     path: PathBuf,
 }

@@ -16,6 +16,7 @@ use crate::config;
 const MIN_SECRET: usize = 32;
 
 /// A key's secret part, of whichever origin.
+#[derive(Clone)]
 pub(super) enum Material {
     Hmac(Vec<u8>),
     Ed25519(SigningKey),

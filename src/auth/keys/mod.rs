@@ -62,8 +62,12 @@ pub enum KeyError {
 
 /// The keys of this server. The newest signs; one that was replaced verifies for `auth.key_overlap`, and
 /// `auth.previous_signing_key` for as long as it is set. `Debug` shows names only.
-pub struct Keyring {
-    keys: ArcSwap<Keys>,
+pub struct Keyring(ArcSwap<Held>);
+
+/// Replaced as a whole.
+#[derive(Clone)]
+struct Held {
+    keys: Arc<Keys>,
     /// None when the signing key comes from the settings.
     file: Option<KeyFile>,
     previous: Option<Material>,
@@ -72,7 +76,7 @@ pub struct Keyring {
     overlap: Duration,
 }
 
-/// What is in use; replaced as a whole.
+/// What is in use.
 struct Keys {
     signing: Arc<Key>,
     /// All that may verify, the signing one too.
@@ -110,64 +114,73 @@ impl Keyring {
             }
         };
         let (rotation, overlap) = (auth.key_rotation, auth.key_overlap);
-        Ok(Keyring { keys: ArcSwap::from_pointee(keys), file, previous, algorithm, rotation, overlap })
+        Ok(Keyring(ArcSwap::from_pointee(Held { keys: Arc::new(keys), file, previous, algorithm, rotation, overlap })))
+    }
+
+    /// Takes over the keys of another ring, which was opened with newer settings.
+    pub fn adopt(&self, other: Keyring) {
+        self.0.store(other.0.into_inner());
     }
 
     /// Replaces a generated key that is older than `auth.key_rotation` and forgets those that no longer verify. Answers
     /// whether the keys in use changed, by another process too. A key from the settings is never touched. Blocks for
     /// some milliseconds.
     pub fn rotate_if_due(&self, now: DateTime<Utc>) -> Result<bool, KeyError> {
-        let Some(file) = &self.file else { return Ok(false) };
+        let held = self.0.load_full();
+        let Some(file) = &held.file else { return Ok(false) };
         let stored = file.update(|found| {
             let mut stored = found.ok_or_else(|| KeyError::Gone { path: file.path().to_owned() })?;
-            stored.prune(self.overlap, now);
-            let old = |key: &StoredKey| (now - key.created_at).to_std().is_ok_and(|age| age >= self.rotation);
-            if stored.signing().is_none_or(|key| !self.rotation.is_zero() && old(key)) {
-                stored.replace(self.algorithm, now);
+            stored.prune(held.overlap, now);
+            let old = |key: &StoredKey| (now - key.created_at).to_std().is_ok_and(|age| age >= held.rotation);
+            if stored.signing().is_none_or(|key| !held.rotation.is_zero() && old(key)) {
+                stored.replace(held.algorithm, now);
             }
             Ok(stored)
         })?;
-        self.take_over(&stored, file)
+        self.take_over(&held, &stored, file)
     }
 
     /// Reads what another process has written meanwhile: the command line may have made a key of another algorithm.
     /// Answers whether the keys in use changed. Blocks for a moment.
     pub fn reload(&self) -> Result<bool, KeyError> {
-        let Some(file) = &self.file else { return Ok(false) };
+        let held = self.0.load_full();
+        let Some(file) = &held.file else { return Ok(false) };
         let stored = file.read()?.ok_or_else(|| KeyError::Gone { path: file.path().to_owned() })?;
-        self.take_over(&stored, file)
+        self.take_over(&held, &stored, file)
     }
 
     /// How long a token signed now is verified for certain, even if its key were replaced at once: longer ones are not
     /// worth issuing. None when the key comes from the settings and stays as long as it is set.
     pub fn longest_life(&self) -> Option<Duration> {
-        self.file.as_ref().map(|_| self.overlap)
+        let held = self.0.load();
+        held.file.as_ref().map(|_| held.overlap)
     }
 
     /// The key that signs.
     pub(in crate::auth) fn signing(&self) -> Arc<Key> {
-        self.keys.load().signing.clone()
+        self.0.load().keys.signing.clone()
     }
 
     /// The key of this name, while it may verify.
     pub(in crate::auth) fn verifying(&self, kid: &str, now: DateTime<Utc>) -> Option<Arc<Key>> {
-        let keys = self.keys.load();
-        let key = keys.verifying.iter().find(|key| key.kid == kid)?;
-        still_verifies(key.replaced_at, self.overlap, now).then(|| key.clone())
+        let held = self.0.load();
+        let key = held.keys.verifying.iter().find(|key| key.kid == kid)?;
+        still_verifies(key.replaced_at, held.overlap, now).then(|| key.clone())
     }
 
     /// The secrets of refresh tokens, the one that signs first.
     pub(in crate::auth) fn refresh_secrets(&self) -> Vec<[u8; 32]> {
-        self.keys.load().refresh.clone()
+        self.0.load().keys.refresh.clone()
     }
 
-    fn take_over(&self, stored: &StoredKeys, file: &KeyFile) -> Result<bool, KeyError> {
-        let (new, old) = (stored_keys(stored, file, self.previous.as_ref())?, self.keys.load());
+    fn take_over(&self, held: &Arc<Held>, stored: &StoredKeys, file: &KeyFile) -> Result<bool, KeyError> {
+        let (new, old) = (stored_keys(stored, file, held.previous.as_ref())?, &held.keys);
         let names =
             |keys: &Keys| keys.verifying.iter().map(|key| (key.kid.clone(), key.replaced_at)).collect::<Vec<_>>();
-        let changed = names(&new) != names(&old) || new.refresh != old.refresh;
+        let changed = names(&new) != names(old) || new.refresh != old.refresh;
         if changed {
-            self.keys.store(Arc::new(new));
+            // Unless newer settings were adopted meanwhile: they have read the file, too.
+            self.0.compare_and_swap(held, Arc::new(Held { keys: Arc::new(new), ..(**held).clone() }));
         }
         Ok(changed)
     }
@@ -175,7 +188,7 @@ impl Keyring {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys = self.keys.load();
+        let keys = &self.0.load().keys;
         let names: Vec<_> = keys.verifying.iter().map(|key| &key.kid).collect();
         f.debug_struct("Keyring").field("signing", &keys.signing.kid).field("verifying", &names).finish_non_exhaustive()
     }
