@@ -17,6 +17,7 @@ mod kick;
 mod login;
 mod online;
 mod openapi;
+mod place;
 mod presence;
 mod problems;
 mod push;

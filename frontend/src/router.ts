@@ -29,7 +29,8 @@ export const router = createRouter({
       path: '/',
       component: AppShell,
       children: [
-        { path: '', name: 'home', redirect: () => (useSessionStore().can('online:read') ? '/online' : '/account') },
+        // Never shown: the guard below leads on, once it knows who comes.
+        { path: '', name: 'home', component: { render: () => null } },
         { path: 'online', name: 'online', component: () => import('@/pages/online/OnlinePage.vue'), meta: { title: 'online.title', permission: 'online:read' } },
         { path: 'account', name: 'account', component: () => import('./pages/account/AccountPage.vue'), meta: { title: 'account.title' } },
         { path: ':path(.*)*', name: 'not-found', component: () => import('./pages/error/NotFoundPage.vue'), meta: { title: 'error.notFound' } },
@@ -47,7 +48,9 @@ export function nextPath(to: RouteLocationNormalized): string {
 router.beforeEach(async (to) => {
   if (to.name === 'unreachable') return true
   try {
-    const loggedIn = await useSessionStore().restore()
+    const session = useSessionStore()
+    const loggedIn = await session.restore()
+    if (loggedIn && to.name === 'home') return session.can('online:read') ? '/online' : '/account'
     if (to.name === 'login') return loggedIn ? nextPath(to) : true
     if (loggedIn || to.meta.open) return true
   } catch {

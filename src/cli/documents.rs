@@ -26,7 +26,7 @@ pub(super) enum What {
 }
 
 pub(super) fn openapi() -> Done {
-    say(http::openapi_document().trim_end());
+    say(http::openapi_document("/").trim_end());
     Ok(())
 }
 

@@ -44,9 +44,12 @@ async fn serve(mut reading: Reading, mut hangups: Signal, stop: CancellationToke
     let listener = App::listen("server.listen", &config.server.listen).await?;
     let address = listener.local_addr()?;
     let scheme = if config.server.tls.cert.as_os_str().is_empty() { "http" } else { "https" };
+    let here = format!("{scheme}://{}", reachable(address));
+    let place =
+        config.server.public_url.as_str().map_or_else(|| here.clone(), |url| format!("{url} (listening on {here})"));
     let app = App::build(config, Arc::new(SystemClock::new()), Cost::OWASP, stop).await?;
     introduce(app.first_administrator(given, io::stdout().is_terminal()).await?);
-    say(format_args!("Rollcall is at {scheme}://{} — press Ctrl-C to stop", reachable(address)));
+    say(format_args!("Rollcall is at {place} — press Ctrl-C to stop"));
     let reloader = app.reloader();
     let again = async {
         while hangups.recv().await.is_some() {

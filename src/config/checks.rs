@@ -56,6 +56,9 @@ pub(super) fn expected(key: &str) -> &'static str {
         "database.tls" => "\"as-url\", \"disable\", \"prefer\", \"require\", \"verify-ca\" or \"verify-full\"",
         "log.format" => "\"text\" or \"json\"",
         "server.allowed_origins" => "a list of origins as \"https://admin.example.com\", without a path",
+        "server.public_url" => {
+            "an address as \"https://ops.example.com/rollcall/\", whose path is none of our own (/api/, /admin/, /online/…)"
+        }
         "server.timezone" => "a time zone as \"Europe/Berlin\"",
         "metrics.listen" => "an address and a port as \"127.0.0.1:9100\", or empty",
         "server.listen" => "an address and a port as \"127.0.0.1:8080\" or \"[::]:8080\"",

@@ -6,6 +6,7 @@ mod checks;
 mod database_url;
 mod issuers;
 mod layers;
+mod public_url;
 mod reload;
 mod secret;
 mod sections;
@@ -18,6 +19,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 pub use issuers::{Issuer, IssuerAlgorithm, WhenAway};
+pub use public_url::PublicUrl;
 pub use reload::Change;
 pub use secret::Secret;
 pub use sections::*;

@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Issuer, Secret};
+use super::{Issuer, PublicUrl, Secret};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Deserialize)]
@@ -44,6 +44,10 @@ pub struct Config {
 pub struct Server {
     /// Address and port.
     pub listen: String,
+    /// Where people reach us: the one source of base path, cookies, our own origin and links.
+    pub public_url: PublicUrl,
+    /// Whether passwords may travel over plain http from another machine.
+    pub insecure_http: bool,
     /// The name of this node in lists and answers; empty means the host's name.
     pub node: String,
     /// Origins beside our own that may open sockets, call REST and use the refresh cookie, as `https://admin.example.com`.

@@ -8,13 +8,15 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::error::{Problem, ProblemBody};
+use super::place::{base_path, own_origin};
 use super::security::bearer;
 use super::socket::SocketDoor;
 use crate::services::Services;
 
 /// The OpenAPI document, pretty, ending with a newline: as approved in `tests/snapshots/openapi.json`.
-pub fn openapi_document() -> String {
-    let spec = super::api::service().spec();
+/// `base` is the path under which people see us, as `/`.
+pub fn openapi_document(base: &str) -> String {
+    let spec = super::api::service(base).spec();
     let mut document: Value = serde_json::from_str(&spec).expect("poem-openapi writes JSON");
     describe_problems(&mut document);
     let mut text = serde_json::to_string_pretty(&document).expect("a document of JSON serializes");
@@ -56,7 +58,7 @@ fn describe_problems(document: &mut Value) {
 #[handler]
 pub(super) async fn openapi(request: &Request, Data(services): Data<&Services>) -> poem::Result<Response> {
     open(request, services).await?;
-    Ok(json_response(openapi_document()))
+    Ok(json_response(openapi_document(&base_path(services))))
 }
 
 #[handler]
@@ -66,7 +68,12 @@ pub(super) async fn asyncapi(
     Data(door): Data<&SocketDoor>,
 ) -> poem::Result<Response> {
     open(request, services).await?;
-    let document = crate::events::document(&door.registry);
+    let mut document = crate::events::document(&door.registry);
+    let (scheme, host) = own_origin(request, services);
+    let protocol = if scheme == "https" { "wss" } else { "ws" };
+    // The channel's address is /socket, below it.
+    let pathname = base_path(services).trim_end_matches('/').to_owned();
+    document["servers"] = json!({"rollcall": {"host": host, "pathname": pathname, "protocol": protocol}});
     Ok(json_response(serde_json::to_string_pretty(&document).expect("a document of JSON serializes")))
 }
 
@@ -74,7 +81,7 @@ pub(super) async fn asyncapi(
 #[handler]
 pub(super) async fn page(request: &Request, Data(services): Data<&Services>) -> poem::Result<Response> {
     open(request, services).await?;
-    let html = super::api::service().swagger_ui_html();
+    let html = super::api::service(&base_path(services)).swagger_ui_html();
     let scripts: Vec<String> = inline_scripts(&html).map(|script| format!("'sha256-{}'", hash(script))).collect();
     let policy = format!(
         "default-src 'none'; script-src {}; style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

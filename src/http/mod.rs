@@ -10,6 +10,7 @@ mod health;
 mod hotgo;
 mod metrics;
 mod page;
+mod place;
 mod security;
 mod serve;
 mod socket;
@@ -46,7 +47,7 @@ pub(crate) fn endpoint(
     door: SocketDoor,
     board: Arc<Board>,
 ) -> impl Endpoint<Output = Response> + 'static {
-    let api = api::service();
+    let api = api::service(place::base_path(&services).as_str());
     let routes = Route::new()
         .at("/socket", get(socket::open_socket))
         .at("/socket/send/toTag", post(hotgo::send_to_tag))
@@ -79,7 +80,8 @@ impl<E: Endpoint<Output: IntoResponse>> Endpoint for Outermost<E> {
         let span = tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
         let started = self.services.clock().monotonic();
         let cors = Cors::of(&request, &self.services);
-        let mut response = match cors.preflight() {
+        let elsewhere = cors.preflight().or_else(|| place::arrive(&mut request, &self.services));
+        let mut response = match elsewhere {
             Some(response) => response,
             None => self.answer(request, &id).instrument(span.clone()).await,
         };

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use poem::Request;
-use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, header};
 use poem_openapi::SecurityScheme;
 use poem_openapi::auth::Bearer;
 
 use super::error::Problem;
+use super::place::own_origin;
 use crate::auth::{Identity, Permission, client_ip, looks_like_api_key, origin_allowed};
 use crate::realtime::Agent;
 use crate::services::{Denied, Origin, Services};
@@ -136,7 +136,8 @@ pub(crate) fn origin(request: &Request, services: &Services) -> Origin {
     }
 }
 
-fn peer(request: &Request, services: &Services) -> IpAddr {
+/// The caller's address, as far as trusted proxies tell.
+pub(super) fn peer(request: &Request, services: &Services) -> IpAddr {
     let peer = request.remote_addr().as_socket_addr().map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip());
     let forwarded: Vec<&str> =
         request.headers().get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
@@ -146,22 +147,12 @@ fn peer(request: &Request, services: &Services) -> IpAddr {
 
 /// Whether a browser's page that sends this request may: our own, or one of `server.allowed_origins`.
 pub(crate) fn page_allowed(request: &Request, services: &Services) -> bool {
-    let host = request.header(header::HOST).unwrap_or_default();
     let origin = match request.headers().get(header::ORIGIN) {
         Some(origin) => Some(origin.to_str().unwrap_or("null")),
         None => None,
     };
-    origin_allowed(origin, scheme(request, services), host, &services.config().server.allowed_origins)
-}
-
-/// `https` where the request came over TLS, or a trusted proxy says so; `http` otherwise.
-pub(crate) fn scheme(request: &Request, services: &Services) -> &'static str {
-    let peer = request.remote_addr().as_socket_addr().map(|address| address.ip().to_canonical());
-    let trusted =
-        peer.is_some_and(|peer| services.config().server.trusted_proxies.iter().any(|net| net.contains(&peer)));
-    let forwarded = request.header("x-forwarded-proto").unwrap_or_default();
-    let https = *request.scheme() == Scheme::HTTPS || (trusted && forwarded.eq_ignore_ascii_case("https"));
-    if https { "https" } else { "http" }
+    let (scheme, host) = own_origin(request, services);
+    origin_allowed(origin, scheme, &host, &services.config().server.allowed_origins)
 }
 
 /// The id of a request, as in its log lines and problems.

@@ -4,10 +4,13 @@
 use std::sync::LazyLock;
 
 use poem::http::{HeaderValue, StatusCode, header};
+use poem::web::Data;
 use poem::{Request, Response, handler};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use super::error::Problem;
+use super::place::{base_path, is_insecure};
+use crate::services::Services;
 
 /// Identifies the page inside this binary, as its build wrote it. An open page compares it with its own, and offers to
 /// load anew when they differ.
@@ -21,6 +24,10 @@ pub(crate) fn build_id() -> &'static str {
 
 /// Replaced in `index.html` by a fresh value for each answer: styles that the page's library adds carry it.
 const NONCE: &str = "__CSP_NONCE__";
+/// In `index.html`; the base path takes the slash's place.
+const BASE: &str = r#"<base href="/">"#;
+/// In `index.html`; what a password could be read through says `insecure`.
+const LOGIN: &str = r#"<meta name="rollcall-login" content="open">"#;
 
 /// The built page. `allow_missing`: the server builds and runs without Node; it only has no page then.
 #[derive(RustEmbed)]
@@ -29,7 +36,7 @@ const NONCE: &str = "__CSP_NONCE__";
 struct Page;
 
 #[handler]
-pub(super) fn page(request: &Request) -> poem::Result<Response> {
+pub(super) fn page(request: &Request, Data(services): Data<&Services>) -> poem::Result<Response> {
     let path = request.uri().path().trim_start_matches('/');
     if let Some(file) = Page::get(path).filter(|_| !path.is_empty() && path != "index.html" && !path.ends_with(".br")) {
         return Ok(asset(request, path, file));
@@ -37,7 +44,7 @@ pub(super) fn page(request: &Request) -> poem::Result<Response> {
     // A missing script must not become a page: a stale tab would run HTML.
     let is_page = !path.starts_with("assets/") && !path.starts_with("api/") && !last(path).contains('.');
     match Page::get("index.html") {
-        Some(index) if is_page => Ok(index_html(&index)),
+        Some(index) if is_page => Ok(index_html(&index, &base_path(services), is_insecure(request, services))),
         None if is_page => Err(Problem::new(
             StatusCode::NOT_FOUND,
             "page_not_built",
@@ -71,9 +78,14 @@ fn asset(request: &Request, path: &str, file: EmbeddedFile) -> Response {
     }
 }
 
-fn index_html(index: &EmbeddedFile) -> Response {
+/// `index.html` with what its page must know before it asks: where it stands, and whether one may log in from there.
+fn index_html(index: &EmbeddedFile, base: &str, insecure: bool) -> Response {
     let nonce = uuid::Uuid::new_v4().simple().to_string();
     let html = String::from_utf8_lossy(&index.data).replace(NONCE, &nonce);
+    let mut html = html.replace(BASE, &BASE.replace('/', base));
+    if insecure {
+        html = html.replace(LOGIN, &LOGIN.replace("open", "insecure"));
+    }
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; style-src-attr 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
     );

@@ -14,7 +14,7 @@ export class Server {
   private child?: ChildProcess
   private readonly folder = mkdtempSync(join(tmpdir(), 'rollcall-browser-'))
 
-  async start(listen = '127.0.0.1:0') {
+  async start(listen = '127.0.0.1:0', settings: Record<string, string> = {}) {
     this.child = spawn(binary, ['serve'], {
       stdio: ['ignore', 'pipe', openSync(join(this.folder, 'log'), 'a')],
       env: {
@@ -25,10 +25,12 @@ export class Server {
         ROLLCALL__DATABASE__URL: `sqlite://${this.folder}/rollcall.db`,
         ROLLCALL__AUTH__LOGINS_PER_ADDRESS: '0',
         ROLLCALL_ADMIN_PASSWORD: PASSWORD,
+        ...settings,
       },
     })
     for await (const line of createInterface({ input: this.child.stdout! })) {
-      this.url = /http:\S+/.exec(line)?.[0] ?? ''
+      // The last is where it listens; one before it is server.public_url.
+      this.url = line.match(/http:[^\s)]+/g)?.at(-1) ?? ''
       if (this.url) return
     }
     throw new Error(`the server ended before it printed its address: ${readFileSync(join(this.folder, 'log'), 'utf8')}`)

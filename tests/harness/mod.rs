@@ -4,6 +4,7 @@
 mod authority;
 pub(crate) mod database;
 mod database_server;
+mod nginx;
 pub(crate) mod other_system;
 mod process;
 mod socket;
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use authority::{Authority, believing};
 pub(crate) use database_server::DatabaseServer;
+pub(crate) use nginx::{Nginx, free_port};
 pub(crate) use process::{Said, Served, rollcall, rollcall_with};
 pub(crate) use socket::TestSocket;
 pub(crate) use user::{Answer, TestUser};
@@ -42,7 +44,9 @@ pub(crate) struct TestApp {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) services: Services,
     pub(crate) http: reqwest::Client,
-    /// For clients of a server with `server.tls`.
+    /// Where it is called, where that is not its own address: without a slash at the end.
+    front: Option<String>,
+    /// For clients that speak TLS with it.
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// Where `/metrics` is, if anywhere.
     pub(crate) metrics: Option<SocketAddr>,
@@ -82,7 +86,27 @@ impl TestApp {
         let metrics = app.metrics_address();
         let serving = Some(TaskTracker::new().spawn(app.serve(listener)));
         let http = tls.as_deref().map_or_else(http_client, http_client_believing);
-        TestApp { address, clock, services, http, tls, metrics, stop, sockets, tasks, serving, kept: vec![folder] }
+        TestApp {
+            address,
+            clock,
+            services,
+            http,
+            front: None,
+            tls,
+            metrics,
+            stop,
+            sockets,
+            tasks,
+            serving,
+            kept: vec![folder],
+        }
+    }
+
+    /// From now on it is called through a proxy at this address.
+    pub(crate) fn behind(&mut self, address: &str, tls: Arc<ClientConfig>) {
+        self.front = Some(address.trim_end_matches('/').to_owned());
+        self.http = http_client_believing(&tls);
+        self.tls = Some(tls);
     }
 
     /// Keeps a folder as long as the server lives.
@@ -120,6 +144,9 @@ impl TestApp {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
+        if let Some(front) = &self.front {
+            return format!("{front}{path}");
+        }
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}{path}", self.address)
     }

@@ -51,8 +51,8 @@ impl TestSocket {
 
     /// The same without waiting for `connected`. An error is the handshake's HTTP status.
     pub(crate) async fn dial(app: &TestApp, headers: &[(&str, &str)], query: &str) -> Result<TestSocket, u16> {
-        let scheme = if app.tls.is_some() { "wss" } else { "ws" };
-        let mut request = format!("{scheme}://{}/socket{query}", app.address).into_client_request().unwrap();
+        let address = app.url(&format!("/socket{query}")).replacen("http", "ws", 1);
+        let mut request = address.into_client_request().unwrap();
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().unwrap();
             request.headers_mut().insert(name, value.parse().unwrap());

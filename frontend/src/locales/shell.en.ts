@@ -48,6 +48,13 @@ export default {
     rateLimited: 'Too many attempts. Try again in {time}.',
     missing: 'Enter your username and password',
     ended: 'Your session has ended. Please log in again.',
+    insecure: 'Logging in is off at this address',
+    insecureLead: 'This page came over plain http from another machine, and anybody on the way could read your password.',
+    insecureWays: 'Whoever runs this server can open it:',
+    insecurePublicUrl: 'With a proxy that speaks https, name the address people use:',
+    insecureProxy: 'or name the proxy whose word counts:',
+    insecureTls: 'Without a proxy, give the server a certificate:',
+    insecureAnyway: 'Where nobody else is on the network, allow it:',
   },
   account: {
     title: 'My account',

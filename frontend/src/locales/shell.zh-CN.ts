@@ -47,6 +47,13 @@ export default {
     rateLimited: '尝试次数过多，请在 {time} 后再试',
     missing: '请输入用户名和密码',
     ended: '登录已失效，请重新登录',
+    insecure: '此地址不允许登录',
+    insecureLead: '本页面经由明文 http 从另一台机器打开，途中任何人都能看到你的密码。',
+    insecureWays: '服务器管理员可以这样放行：',
+    insecurePublicUrl: '前面有支持 https 的代理时，填写用户访问的地址：',
+    insecureProxy: '或填写可信任的代理：',
+    insecureTls: '没有代理时，为服务器配置证书：',
+    insecureAnyway: '网络中没有其他人时，可直接允许：',
   },
   account: {
     title: '我的账号',

@@ -14,14 +14,17 @@ use crate::auth::{MAX_PASSWORD, MIN_PASSWORD, PasswordError, check_rule};
 use crate::config::Secret;
 use crate::http::Problem;
 use crate::http::body::Body;
-use crate::http::security::{Caller, origin, page_allowed, scheme};
+use crate::http::place::{base_path, scheme, secure_only};
+use crate::http::security::{Caller, origin, page_allowed};
 use crate::services::{Attempt, LoggedIn, LoginDenied, Services, Ticket};
 
 /// Characters of a username, at most.
 pub(crate) const MAX_USERNAME: usize = 64;
-/// The refresh cookie over https; the prefix ties it to this host and to TLS.
-const SECURE_COOKIE: &str = "__Host-rollcall_refresh";
-/// The same over http, on one's own machine.
+/// The refresh cookie over https; the prefix ties it to this host, to TLS and to all of its paths.
+const HOST_COOKIE: &str = "__Host-rollcall_refresh";
+/// The same under a base path, which that prefix does not allow.
+const SECURE_COOKIE: &str = "__Secure-rollcall_refresh";
+/// The same over http.
 const PLAIN_COOKIE: &str = "rollcall_refresh";
 
 pub(crate) struct AuthApi;
@@ -89,6 +92,7 @@ impl AuthApi {
         body: Body<LoginRequest>,
     ) -> poem::Result<Json<LoginAnswer>> {
         page_only(request, services)?;
+        secure_only(request, services)?;
         let body = body.take()?;
         if body.username.chars().count() > MAX_USERNAME {
             return Err(Problem::invalid("username", format!("has at most {MAX_USERNAME} characters")).into());
@@ -116,6 +120,7 @@ impl AuthApi {
         x_rollcall: Header<Option<String>>,
     ) -> poem::Result<Json<LoginAnswer>> {
         page_only(request, services)?;
+        secure_only(request, services)?;
         // A form of another site can carry the cookie, but not a header of its own.
         if x_rollcall.0.as_deref() != Some("1") {
             let detail = "This needs the header X-Rollcall: 1.";
@@ -188,6 +193,7 @@ impl AuthApi {
         Data(services): Data<&Services>,
         body: Body<PasswordRequest>,
     ) -> poem::Result<Done> {
+        secure_only(request, services)?;
         let body = body.take()?;
         let identity = &caller.0;
         check_password("newPassword", &body.new_password)?;
@@ -235,12 +241,16 @@ fn user(identity: &crate::auth::Identity) -> LoginUser {
 }
 
 fn cookie_name(request: &Request, services: &Services) -> &'static str {
-    if scheme(request, services) == "https" { SECURE_COOKIE } else { PLAIN_COOKIE }
+    match (scheme(request, services), base_path(services).as_str()) {
+        ("https", "/") => HOST_COOKIE,
+        ("https", _) => SECURE_COOKIE,
+        _ => PLAIN_COOKIE,
+    }
 }
 
 fn cookie(request: &Request, services: &Services, value: String) -> Cookie {
     let mut cookie = Cookie::new_with_str(cookie_name(request, services), value);
-    cookie.set_path("/");
+    cookie.set_path(base_path(services));
     cookie.set_http_only(true);
     cookie.set_same_site(SameSite::Strict);
     cookie.set_secure(scheme(request, services) == "https");

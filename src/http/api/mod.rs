@@ -36,7 +36,8 @@ pub(super) type Apis = (
 );
 
 /// The service, for requests and for its document.
-pub(super) fn service() -> OpenApiService<Apis, ()> {
+/// Every resource; `base` is the path under which people see us, as `/`.
+pub(super) fn service(base: &str) -> OpenApiService<Apis, ()> {
     let apis = (
         auth::AuthApi,
         sessions::SessionsApi,
@@ -51,7 +52,7 @@ pub(super) fn service() -> OpenApiService<Apis, ()> {
         server::ServerApi,
     );
     OpenApiService::new(apis, "Rollcall", env!("CARGO_PKG_VERSION"))
-        .server("/api/v1")
+        .server(format!("{base}api/v1"))
         .description("Who is online, how the server is doing, and a way to tell them.")
 }
 
