@@ -1,6 +1,7 @@
 //! What users notice, through the doors users have: REST, sockets, the command line. One binary, so that it links once.
 
 mod architecture;
+mod backup;
 mod cli;
 mod cors;
 mod databases;

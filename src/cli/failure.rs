@@ -20,6 +20,11 @@ impl Failure {
         Failure(sentence.into())
     }
 
+    /// The same with what was tried before it.
+    pub(super) fn about(self, what: &str) -> Failure {
+        Failure(format!("{what}: {}", self.0))
+    }
+
     /// Says it on the standard error stream.
     pub(super) fn told(&self) -> ExitCode {
         eprintln!("rollcall: {self}");

@@ -2,9 +2,12 @@
 //! server follows them within `auth.follow_interval`. Answers go to the standard output, everything else to the other
 //! stream; a failure is one sentence and exit code 1 (2 when the command itself is misspelled).
 
+mod backup;
 mod documents;
 mod failure;
+mod health;
 mod key;
+mod lock;
 mod migrate;
 mod password;
 mod serve;
@@ -69,6 +72,26 @@ enum Command {
     /// Manage API keys of other programs
     #[command(subcommand)]
     Key(key::What),
+    /// Write database, keys and settings to one file; a server may run meanwhile
+    #[command(after_help = backup::BACKUP_HELP)]
+    Backup {
+        /// The file to write, as rollcall.backup
+        file: PathBuf,
+        /// Replace the file if it exists
+        #[arg(long)]
+        force: bool,
+    },
+    /// Put a backup where the settings say; no server may run there
+    #[command(after_help = backup::RESTORE_HELP)]
+    Restore {
+        /// What `rollcall backup` wrote
+        file: PathBuf,
+        /// Put aside what is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Ask the running server whether it is ready; exit code 1 if not
+    Health,
     /// Print the OpenAPI document of the REST interface
     Openapi,
     /// Print the AsyncAPI document of the socket
@@ -106,6 +129,9 @@ impl Command {
             Command::User(what) => user::run(&load(file)?.config, what).await,
             Command::Token(what) => token::run(&load(file)?.config, what).await,
             Command::Key(what) => key::run(&load(file)?.config, what).await,
+            Command::Backup { file: to, force } => backup::back_up(&load(file.clone())?, file.as_deref(), &to, force),
+            Command::Restore { file: from, force } => backup::restore(&load(file)?.config, &from, force).await,
+            Command::Health => health::run(&load(file)?.config).await,
             Command::Openapi => documents::openapi(),
             Command::Asyncapi => documents::asyncapi().await,
             Command::Config(what) => documents::config(file, &what),

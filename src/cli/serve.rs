@@ -9,11 +9,12 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::lock::Lock;
 use super::{Done, Failure, load, say};
 use crate::app::{ADMIN_NAME, App, FirstAdministrator, Reloader};
 use crate::auth::Cost;
 use crate::clock::SystemClock;
-use crate::config::{Change, Loaded, Secret};
+use crate::config::{Change, Config, Loaded, Secret};
 use crate::{jobs, lifecycle, telemetry};
 
 pub(super) const HELP: &str = "\
@@ -43,8 +44,8 @@ async fn serve(mut reading: Reading, mut hangups: Signal, stop: CancellationToke
     // First of all, so that a second start on a busy port changes nothing.
     let listener = App::listen("server.listen", &config.server.listen).await?;
     let address = listener.local_addr()?;
-    let scheme = if config.server.tls.cert.as_os_str().is_empty() { "http" } else { "https" };
-    let here = format!("{scheme}://{}", reachable(address));
+    let _lock = Lock::shared(&config.data.dir)?;
+    let here = address_of(&config, &address.to_string());
     let place =
         config.server.public_url.as_str().map_or_else(|| here.clone(), |url| format!("{url} (listening on {here})"));
     let app = App::build(config, Arc::new(SystemClock::new()), Cost::OWASP, stop).await?;
@@ -134,7 +135,13 @@ fn frame(lines: &[&str]) -> String {
     format!("\n┌{bar}┐\n{rows}└{bar}┘\n")
 }
 
-/// An address a browser on this machine can open.
+/// Where a browser on this machine finds who listens at this address and port.
+pub(super) fn address_of(config: &Config, listen: &str) -> String {
+    let scheme = if config.server.tls.cert.as_os_str().is_empty() { "http" } else { "https" };
+    let reachable = listen.parse().map(reachable).map_or_else(|_| listen.to_owned(), |address| address.to_string());
+    format!("{scheme}://{reachable}")
+}
+
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));

@@ -6,5 +6,5 @@ mod sender;
 mod signature;
 
 pub use guard::allowed;
-pub use sender::{Answer, SendError, Sender};
+pub use sender::{Answer, SendError, Sender, install_crypto};
 pub use signature::Signer;

@@ -46,11 +46,15 @@ pub enum SendError {
     Failed(String),
 }
 
+/// The HTTP client wants one provider of cryptography for the process; it is always this one, whoever comes first.
+pub fn install_crypto() {
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+}
+
 impl Sender {
     /// As `[outgoing]` says. The error names the key.
     pub fn new(settings: &config::Outgoing) -> Result<Sender, String> {
-        // The library wants one provider of cryptography for the process; it is always this one.
-        let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+        install_crypto();
         let allow: Arc<[IpNet]> = settings.allow.clone().into();
         let client = |tls| {
             let names = GuardedNames { allow: allow.clone(), tls };

@@ -15,6 +15,7 @@
 mod administrators;
 mod api_keys;
 mod audit_log;
+mod backup;
 mod caller;
 mod connection;
 mod error;
@@ -41,6 +42,7 @@ mod writer;
 
 pub use api_keys::ApiKeyRow;
 pub use audit_log::{Actor, AuditQuery, AuditRow, NewAudit};
+pub use backup::{check_sqlite, copy_sqlite, sqlite_file};
 pub use caller::{CallerRow, Ended};
 pub use connection::{Direction, Store};
 pub use error::{Cause, StoreError};
