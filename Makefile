@@ -53,6 +53,12 @@ release: needs $(PAGE) ## The optimized, self-contained binary: target/release/r
 	@$(CARGO) build --locked --release
 	@ls -lh target/release/rollcall
 
+.PHONY: dist
+dist: needs release ## The tarball for other machines, and what the Dockerfile needs: dist/
+	@rm -rf dist
+	@config/dist/pack.sh target/release/rollcall dist
+	@ls -lh dist
+
 .PHONY: bench
 bench: needs ## What a ping costs, as a ratio to a bare echo in the same run
 	@$(CARGO) bench --locked --bench ping
@@ -69,7 +75,7 @@ page: needs $(PAGE) ## Only the page, into frontend/dist
 
 .PHONY: clean
 clean: ## Remove what was built; data/ stays
-	@rm -rf target frontend/dist frontend/node_modules test-results
+	@rm -rf target dist frontend/dist frontend/node_modules test-results
 
 .PHONY: needs
 needs:

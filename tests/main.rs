@@ -6,6 +6,7 @@ mod cli;
 mod cors;
 mod databases;
 mod diffs;
+mod dist;
 mod failures;
 mod frames;
 mod handshake;

@@ -55,7 +55,8 @@ impl Served {
         Served::spawn(command, folder).await
     }
 
-    async fn spawn(mut command: Command, folder: &Path) -> Served {
+    /// A command of the test's own; its log is in `folder/log`.
+    pub(crate) async fn spawn(mut command: Command, folder: &Path) -> Served {
         let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
         let command = command.env("ROLLCALL__SERVER__LISTEN", "127.0.0.1:0").stdout(Stdio::piped()).stderr(log);
         let mut child = command.kill_on_drop(true).spawn().unwrap();
