@@ -108,6 +108,8 @@ impl<D: Dispatch> Reader<'_, D> {
         if !read_before.is_empty() && self.take(&mut read_before.to_vec(), &mut work).is_err() {
             return;
         }
+        // However little it holds, it keeps the whole buffer of the request it came from.
+        drop(read_before);
         loop {
             let read = work.waiting.len() < MAX_PENDING;
             tokio::select! {
