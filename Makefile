@@ -60,8 +60,16 @@ dist: needs release ## The tarball for other machines, and what the Dockerfile n
 	@ls -lh dist
 
 .PHONY: bench
-bench: needs ## What a ping costs, as a ratio to a bare echo in the same run
-	@$(CARGO) bench --locked --bench ping
+bench: bench-binaries ## The table of goals against the limit of the machine, into benches/results.md (10 minutes)
+	@target/release/rollcall-load full target/release/rollcall target/release/rollcall-limit benches/results.md
+
+.PHONY: bench-quick
+bench-quick: bench-binaries ## The same with fewer sockets, in two minutes; writes nothing
+	@target/release/rollcall-load quick target/release/rollcall target/release/rollcall-limit
+
+.PHONY: bench-binaries
+bench-binaries: needs $(PAGE)
+	@$(CARGO) build --locked --release -p rollcall -p rollcall-load -p rollcall-limit
 
 .PHONY: openapi
 openapi: needs $(PACKAGES) ## Renew the approved documents and the page's types

@@ -5,7 +5,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
-use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::ServerConnection;
 
@@ -41,7 +42,7 @@ impl Wire {
 
     /// Reads what is there; zero is the end. `WouldBlock` only when nothing is left.
     pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(mut tls) = self.locked() else { return self.tcp.try_read(buffer) };
+        let Some(mut tls) = self.locked() else { return receive(&self.tcp, buffer) };
         loop {
             match tls.reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -104,6 +105,21 @@ fn flush(tls: &mut ServerConnection, tcp: &TcpStream) -> io::Result<bool> {
     Ok(true)
 }
 
+/// One `recv`. A read that does not fill the buffer has emptied the kernel's, and epoll, which tokio uses edge-triggered, tells
+/// of the next byte: to ask again would cost a system call for each message. tokio's own `poll_read` does the same, its `try_read`
+/// does not.
+fn receive(tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    let tried = tcp.try_io(Interest::READABLE, || {
+        (_, read) = recv(tcp, &mut *buffer, RecvFlags::DONTWAIT)?;
+        if read == 0 || read == buffer.len() { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
+    });
+    match tried {
+        Err(error) if read == 0 => Err(error),
+        _ => Ok(read),
+    }
+}
+
 /// One `send` that never waits: tokio's `try_write` would cost a quarter more. 0 means the kernel takes nothing now.
 fn transmit(tcp: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     loop {
@@ -121,7 +137,7 @@ struct Raw<'a>(&'a TcpStream);
 
 impl Read for Raw<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
+        receive(self.0, buffer)
     }
 }
 

@@ -1,0 +1,154 @@
+//! A server under test as a process of its own, on a core of its own.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const PASSWORD: &str = "a password for the load";
+/// Sockets of one user.
+pub(crate) const PER_USER: usize = 100;
+
+/// Running; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    /// From the start of the process to its address.
+    pub(crate) started_in: Duration,
+    /// Keeps its connection, as a backend's would.
+    agent: ureq::Agent,
+    _data: Option<TempDir>,
+}
+
+impl Server {
+    /// Rollcall with its defaults, but for what would stop so many sockets of one machine.
+    pub(crate) fn rollcall(binary: &Path) -> io::Result<Server> {
+        let data = tempfile::tempdir()?;
+        // Twice: the first start makes the database and the keys.
+        drop(Server::start_rollcall(binary, data.path())?);
+        let mut server = Server::start_rollcall(binary, data.path())?;
+        server._data = Some(data);
+        Ok(server)
+    }
+
+    fn start_rollcall(binary: &Path, data: &Path) -> io::Result<Server> {
+        let mut command = Command::new(binary);
+        command.arg("serve").env("ROLLCALL_ADMIN_PASSWORD", PASSWORD).env("ROLLCALL__DATA__DIR", data);
+        let database = format!("sqlite://{}/rollcall.db", data.display());
+        for (key, value) in [
+            ("DATABASE__URL", database.as_str()),
+            ("SERVER__LISTEN", "127.0.0.1:0"),
+            ("LOG__LEVEL", "error"),
+            ("SOCKET__MAX_CLIENTS", "20000"),
+            ("SOCKET__PER_ADDRESS", "20000"),
+            ("SOCKET__HANDSHAKES_PER_USER", "0"),
+            ("SOCKET__FRAMES_PER_SECOND", "1000000"),
+            ("SOCKET__FRAME_BURST", "1000000"),
+            ("AUTH__LOGINS_PER_ADDRESS", "0"),
+            ("ONLINE__LIVE_MAX", "20000"),
+            ("PRESENCE__GRACE", "0s"),
+        ] {
+            command.env(format!("ROLLCALL__{key}"), value);
+        }
+        Server::spawn(command)
+    }
+
+    /// The bare loop.
+    pub(crate) fn limit(binary: &Path) -> io::Result<Server> {
+        Server::spawn(Command::new(binary))
+    }
+
+    fn spawn(mut command: Command) -> io::Result<Server> {
+        let (theirs, ours) = cores()?;
+        let begun = Instant::now();
+        // A child inherits the core.
+        sched_setaffinity(None, &theirs)?;
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        sched_setaffinity(None, &ours)?;
+        let mut child = child?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line)?;
+        let started_in = begun.elapsed();
+        let address = line.split_whitespace().find_map(|word| word.strip_prefix("http://")?.parse().ok());
+        let address = address.ok_or_else(|| io::Error::other("the server did not start"))?;
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        Ok(Server { child, address, started_in, agent, _data: None })
+    }
+
+    /// Processor time of all its threads so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let spent = tasks.filter_map(|task| {
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(spent.sum())
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn rss(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or_default() * 1024.0
+    }
+
+    /// A token for every hundred of so many sockets.
+    pub(crate) fn tokens(&self, sockets: usize) -> Vec<String> {
+        let admin = self.login("admin");
+        let login = |number: usize| {
+            let name = format!("load{number}");
+            let new = json!({"username": name, "password": PASSWORD, "roles": ["member"]});
+            self.call("POST", "/users", &admin, Some(&new));
+            self.login(&name)
+        };
+        (0..sockets.div_ceil(PER_USER)).map(login).collect()
+    }
+
+    /// A login; its access token.
+    pub(crate) fn login(&self, username: &str) -> String {
+        let login = json!({"username": username, "password": PASSWORD});
+        self.call("POST", "/auth/login", "", Some(&login))["accessToken"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// A REST call; its answer.
+    pub(crate) fn call(&self, method: &str, path: &str, token: &str, body: Option<&Value>) -> Value {
+        let url = format!("http://{}/api/v1{path}", self.address);
+        let request = ureq::http::Request::builder().method(method).uri(url);
+        let request =
+            request.header("authorization", format!("Bearer {token}")).header("content-type", "application/json");
+        let request = request.body(body.map(Value::to_string).unwrap_or_default()).expect("a request");
+        let answer = self.agent.run(request).and_then(|mut answer| answer.body_mut().read_json());
+        answer.unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A core for the servers and one for us; the same where there is only one.
+fn cores() -> io::Result<(CpuSet, CpuSet)> {
+    static ALL: std::sync::OnceLock<Vec<usize>> = std::sync::OnceLock::new();
+    let all = match ALL.get() {
+        Some(all) => all,
+        None => {
+            let set = sched_getaffinity(None)?;
+            ALL.get_or_init(|| (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
+        }
+    };
+    let one = |core: usize| {
+        let mut set = CpuSet::new();
+        set.set(core);
+        set
+    };
+    Ok((one(all[0]), one(*all.last().expect("a machine has a core"))))
+}
