@@ -18,11 +18,14 @@ use crate::http::Tls;
 use crate::jobs::Board;
 use crate::outgoing::Sender;
 use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
-use crate::services::{Counters, Limits, Outbox, Parts, Readiness, Services};
+use crate::services::{Counters, Limits, Outbox, Parts, Readiness, SeenSessions, Services};
 use crate::store::{LogWriter, Store};
 
 /// Longest time an answer of another system is believed, whatever its `verify_cache`.
 const CONFIRMED: Duration = Duration::from_secs(60);
+
+/// Browsers that are known by name at a time. Each is a few hundred bytes.
+const MAX_AGENTS: usize = 1_000;
 
 impl App {
     /// Opens and migrates the database, reads or makes the keys, and starts the jobs. Nothing listens yet. `stop` ends
@@ -83,7 +86,8 @@ fn hall(
         tokens: Tokens::new(keyring.clone(), auth),
         issuers: Issuers::open(auth, config.server.timezone)?,
         confirmations: Recent::new(clock.clone(), auth.max_failure_entries, CONFIRMED),
-        sessions: Recent::new(clock.clone(), config.socket.max_clients, auth.remember_sessions),
+        sessions: SeenSessions::new(clock.clone(), config.socket.max_clients, auth.remember_sessions),
+        agents: Recent::new(clock.clone(), MAX_AGENTS, Duration::MAX),
         sender: Sender::new(&config.outgoing).map_err(StartError::Outgoing)?,
         outbox: Outbox::default(),
         handshakes: Counters::default(),

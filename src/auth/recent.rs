@@ -31,6 +31,12 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
         self.lock().insert(key, value, now);
     }
 
+    /// Forgets a value.
+    pub fn remove(&self, key: &K) {
+        let now = self.clock.monotonic();
+        self.lock().remove(key, now);
+    }
+
     /// Forgets every value of which this is true. Takes time for each that is remembered.
     pub fn forget(&self, of: impl Fn(&K, &V) -> bool) {
         self.lock().forget(of);

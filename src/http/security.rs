@@ -128,12 +128,14 @@ pub(crate) fn header_token(headers: &HeaderMap) -> Option<&str> {
 pub(crate) fn origin(request: &Request, services: &Services) -> Origin {
     let user_agent = request.header(header::USER_AGENT).unwrap_or_default();
     let end = user_agent.floor_char_boundary(MAX_USER_AGENT);
-    Origin {
-        ip: peer(request, services),
-        agent: Arc::new(agent(&user_agent[..end])),
-        user_agent: user_agent[..end].to_owned(),
-        request_id: request_id(request),
-    }
+    let user_agent = user_agent[..end].to_owned();
+    // Ten thousand sockets have a handful of browsers.
+    let agent = services.agents().get(&user_agent).unwrap_or_else(|| {
+        let agent = Arc::new(agent(&user_agent));
+        services.agents().put(user_agent.clone(), agent.clone());
+        agent
+    });
+    Origin { ip: peer(request, services), agent, user_agent, request_id: request_id(request) }
 }
 
 /// The caller's address, as far as trusted proxies tell.

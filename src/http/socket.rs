@@ -40,6 +40,8 @@ struct Admitted {
     scopes: Permissions,
     /// Whether the socket lives as long as its session: HotGo's clients know no refresh.
     as_session: bool,
+    /// `Services::changes` before anything was looked up.
+    changes: u64,
 }
 
 /// Why a handshake is refused: the HTTP answer, and what a browser, which cannot read that, is told by a close frame.
@@ -195,13 +197,13 @@ fn query(request: &Request, key: &str) -> Option<String> {
 }
 
 async fn admit(request: &Request, services: &Services, from: &Origin) -> Result<Admitted, Refusal> {
-    let credential = credential(request, services);
+    let (credential, changes) = (credential(request, services), services.changes());
     let identified = match credential {
         None => Err(Denied::Missing),
         Some(Credential::Token { token, as_session }) => {
             let bare = token.strip_prefix("Bearer ").unwrap_or(&token);
             let identified = services.identify_at(Door::Handshake, bare, Some(from)).await;
-            identified.map(|(identity, scopes)| Admitted { identity, scopes, as_session })
+            identified.map(|(identity, scopes)| Admitted { identity, scopes, as_session, changes })
         }
         Some(Credential::Ticket(ticket)) if looks_like_api_key(&ticket) => Err(Denied::Key(KeyDenied::NoSocket)),
         Some(Credential::Ticket(ticket)) => match services.tickets().take(&ticket) {
@@ -209,7 +211,7 @@ async fn admit(request: &Request, services: &Services, from: &Origin) -> Result<
             Some(ticket) => services
                 .standing(Door::Handshake, ticket.session, ticket.expires_at)
                 .await
-                .map(|(identity, scopes)| Admitted { identity, scopes, as_session: false }),
+                .map(|(identity, scopes)| Admitted { identity, scopes, as_session: false, changes }),
         },
     };
     let admitted = identified.map_err(|denied| refusal(denied, services, from))?;
@@ -283,7 +285,7 @@ async fn open(
     stream: Arc<Wire>,
     read_before: Bytes,
 ) {
-    let Admitted { identity, scopes, as_session } = admitted;
+    let Admitted { identity, scopes, as_session, changes } = admitted;
     let session = identity.session;
     let expires_at = if as_session { identity.session_expires_at } else { identity.expires_at };
     let new = NewClient {
@@ -305,9 +307,10 @@ async fn open(
     let client = registration.client();
     tracing::info!(client.id = %client.id, user.id = %client.user, request.id = from.request_id, "socket opened");
     client.send(&greeting(&services, client));
-    // The session may have been revoked between the look-up and the registration: from here on a kick finds the client,
-    // so one more look closes the gap.
-    if let Err(denied) = services.standing(Door::Handshake, session, expires_at).await
+    // From here on a kick finds the client. Whatever was taken away since the look-up may have missed it, so that one more look
+    // closes the gap.
+    if services.changes() != changes
+        && let Err(denied) = services.standing(Door::Handshake, session, expires_at).await
         && !matches!(denied, Denied::Unavailable)
     {
         let (reason, cause) = ended_words(None, &denied.sentence(), None);

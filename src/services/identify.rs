@@ -3,13 +3,42 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{KeyDenied, Origin, Services};
-use crate::auth::{Identity, Permissions, TokenError, UserKey, looks_like_api_key};
+use crate::auth::{Identity, Permissions, Recent, TokenError, UserKey, looks_like_api_key};
+use crate::clock::Clock;
 use crate::store::{CallerRow, Kind, StoreError, Targets};
+
+/// Sessions that stood at their last look-up.
+pub struct SeenSessions {
+    recent: Recent<Uuid, Arc<Seen>>,
+    changes: AtomicU64,
+}
+
+/// A session as it was found, and when (`Clock::monotonic`).
+struct Seen {
+    row: CallerRow,
+    identity: Identity,
+    at: Duration,
+}
+
+impl SeenSessions {
+    /// At most `cap` of them, each for `ttl` while the database is away; zero remembers nothing.
+    pub fn new(clock: Arc<dyn Clock>, cap: usize, ttl: Duration) -> SeenSessions {
+        SeenSessions { recent: Recent::new(clock, cap, ttl), changes: AtomicU64::new(0) }
+    }
+
+    /// Sessions remembered.
+    #[expect(clippy::len_without_is_empty, reason = "for gauges; nobody asks whether it is empty")]
+    pub fn len(&self) -> usize {
+        self.recent.len()
+    }
+}
 
 /// What a credential is shown for. They differ in what comes first: a request is told that its session is over, a
 /// handshake that the account is disabled or locked.
@@ -134,52 +163,76 @@ impl Services {
         session: Uuid,
         expires_at: DateTime<Utc>,
     ) -> Result<(Identity, Permissions), Denied> {
-        let row = self.look_up(door, session).await?.ok_or(Denied::Revoked { kind: None, reason: String::new() })?;
-        self.check(door, &row)?;
-        let rights = self.with_foreign_roles(&row.user, row.rights);
-        let identity = Identity {
-            user: row.user,
-            session: row.session,
-            app: row.app.into(),
-            rights: Arc::new(rights),
-            expires_at: expires_at.min(row.expires_at),
-            session_expires_at: row.expires_at,
-            logged_in_at: row.created_at,
-            avatar: row.avatar.into(),
-        };
-        Ok((identity, row.scopes.unwrap_or_else(Permissions::all)))
+        let over = Denied::Revoked { kind: None, reason: String::new() };
+        let seen = self.look_up(door, session).await?.ok_or(over)?;
+        self.check(door, &seen.row)?;
+        let mut identity = seen.identity.clone();
+        identity.expires_at = expires_at.min(identity.session_expires_at);
+        Ok((identity, seen.row.scopes.unwrap_or_else(Permissions::all)))
     }
 
-    /// The session's row. While the database is away, a handshake makes do with what was found a moment ago.
-    async fn look_up(&self, door: Door, session: Uuid) -> Result<Option<CallerRow>, Denied> {
+    /// The session as it is. A handshake makes do with what was found a moment ago: a page with forty tabs asks once, and while
+    /// the database is away they still open. Whatever is taken away is forgotten at once ([`Services::forget_sessions`]); what
+    /// another process takes away is followed after the same moment.
+    async fn look_up(&self, door: Door, session: Uuid) -> Result<Option<Arc<Seen>>, Denied> {
+        let now = self.clock().monotonic();
+        let known = (door == Door::Handshake).then(|| self.0.sessions.recent.get(&session)).flatten();
+        let fresh = self.config().auth.follow_interval;
+        if let Some(seen) = known.as_ref().filter(|seen| now.saturating_sub(seen.at) < fresh) {
+            return Ok(Some(seen.clone()));
+        }
+        let changes = self.changes();
         match self.store().caller(session).await {
             Ok(row) => {
-                if let Some(row) = &row {
-                    self.0.sessions.put(session, row.clone());
+                let seen = row.map(|row| Arc::new(self.seen(row, now)));
+                match &seen {
+                    // Only what lets somebody in, and not if something was taken away while we looked.
+                    Some(seen) if self.check(door, &seen.row).is_ok() && self.changes() == changes => {
+                        self.0.sessions.recent.put(session, seen.clone());
+                    }
+                    _ => self.0.sessions.recent.remove(&session),
                 }
-                Ok(row)
+                Ok(seen)
             }
             Err(error) => {
-                let known = match error {
-                    StoreError::Unavailable(_) if door == Door::Handshake => self.0.sessions.get(&session),
-                    _ => None,
-                };
+                let known = known.filter(|_| matches!(error, StoreError::Unavailable(_)));
                 tracing::warn!(cause = error.cause(), remembered = known.is_some(), "a session could not be looked up");
                 known.map(Some).ok_or(Denied::Unavailable)
             }
         }
     }
 
+    fn seen(&self, row: CallerRow, at: Duration) -> Seen {
+        let identity = Identity {
+            user: row.user.clone(),
+            session: row.session,
+            app: row.app.as_str().into(),
+            rights: Arc::new(self.with_foreign_roles(&row.user, row.rights.clone())),
+            expires_at: row.expires_at,
+            session_expires_at: row.expires_at,
+            logged_in_at: row.created_at,
+            avatar: row.avatar.as_str().into(),
+        };
+        Seen { row, identity, at }
+    }
+
     /// Whether a handshake of this session could do without the database.
     pub(super) fn remembered(&self, door: Door, session: Uuid, user: &UserKey) -> bool {
-        door == Door::Handshake && self.0.sessions.get(&session).is_some_and(|row| row.user == *user)
+        door == Door::Handshake && self.0.sessions.recent.get(&session).is_some_and(|seen| seen.row.user == *user)
     }
 
     /// What was taken away is not remembered any longer.
     pub(super) fn forget_sessions(&self, targets: &Targets) {
+        // Before the rest, so that who looks after it sees that something changed.
+        self.0.sessions.changes.fetch_add(1, Ordering::SeqCst);
         let sessions: HashSet<&Uuid> = targets.sessions.iter().collect();
         let users: HashSet<&UserKey> = targets.users.iter().collect();
-        self.0.sessions.forget(|id, row| sessions.contains(id) || users.contains(&row.user));
+        self.0.sessions.recent.forget(|id, seen| sessions.contains(id) || users.contains(&seen.row.user));
+    }
+
+    /// How often something was taken away. Who finds the same number after registering as before looking up has missed nothing.
+    pub fn changes(&self) -> u64 {
+        self.0.sessions.changes.load(Ordering::SeqCst)
     }
 
     fn check(&self, door: Door, row: &CallerRow) -> Result<(), Denied> {

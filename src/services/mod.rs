@@ -24,7 +24,7 @@ pub use api_keys::KeyDenied;
 pub use counters::Counters;
 pub use ending::{EndedLogins, ended_words};
 pub use foreign::Confirmation;
-pub use identify::{Denied, Door};
+pub use identify::{Denied, Door, SeenSessions};
 pub use kick::{Found, Kick, KickRefused, Kicked, Pending, Whom};
 pub use limits::Limits;
 pub use login::{Attempt, LoggedIn, LoginDenied};
@@ -36,7 +36,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::outgoing::Sender;
 use crate::realtime::{Agent, Broker, ClientManager, Presence};
-use crate::store::{Actor, CallerRow, LogWriter, Store};
+use crate::store::{Actor, LogWriter, Store};
 
 /// The handle everybody keeps.
 #[derive(Clone)]
@@ -68,8 +68,10 @@ pub struct Parts {
     pub issuers: Issuers,
     /// What they said of their tokens, by the token's SHA-256.
     pub confirmations: Recent<[u8; 32], Confirmation>,
-    /// Sessions that stood at their last look-up, for handshakes while the database is away.
-    pub sessions: Recent<Uuid, CallerRow>,
+    /// Sessions that stood at their last look-up, for handshakes.
+    pub sessions: SeenSessions,
+    /// What the `User-Agent`s of late mean, each once.
+    pub agents: Recent<String, Arc<Agent>>,
     /// Calls to other systems.
     pub sender: Sender,
     /// Wakes the worker that makes the calls of the outbox.
@@ -135,6 +137,11 @@ impl Services {
     /// Settings as of now. Whoever needs two that fit together keeps the handle.
     pub fn config(&self) -> Arc<Config> {
         self.0.config.load_full()
+    }
+
+    /// What the `User-Agent`s of late mean, each once.
+    pub fn agents(&self) -> &Recent<String, Arc<Agent>> {
+        &self.0.agents
     }
 
     /// Takes other settings. What was built from the ones before stays as it is.

@@ -65,6 +65,7 @@ impl Services {
             ("handshake_users", limits.handshakes.len()),
             ("confirmed_tokens", self.0.confirmations.len()),
             ("remembered_sessions", self.0.sessions.len()),
+            ("user_agents", self.agents().len()),
             ("password_computations", self.passwords().admitted()),
             ("log_rows_waiting", self.writer().waiting()),
         ]);
