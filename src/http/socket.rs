@@ -20,7 +20,7 @@ use super::serve::Upgrade;
 use crate::auth::{Identity, Permissions, limit_key, looks_like_api_key};
 use crate::events::Registry;
 use crate::protocol::{CloseCode, CloseReason, Message};
-use crate::realtime::{ConnectionLimits, NewClient, Refused, Wire, run, send_away};
+use crate::realtime::{ConnectionLimits, NewClient, Refused, Registration, Wire, run, send_away};
 use crate::services::{Denied, Door, KeyDenied, Origin, Services, ended_words};
 
 /// RFC 6455 section 1.3.
@@ -119,11 +119,16 @@ pub(crate) async fn open_socket(
             Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "This path speaks WebSocket.").into()
         );
     };
-    let (services, registry) = (services.clone(), door.registry.clone());
+    let (services, registry, tasks) = (services.clone(), door.registry.clone(), door.tasks.clone());
     door.tasks.spawn(async move {
         let Some((stream, read_before)) = upgrade.await else { return };
-        match admitted {
-            Ok(admitted) => open(services, &registry, admitted, from, stream, read_before).await,
+        let opened = match admitted {
+            Ok(admitted) => open(&services, admitted, from, stream.clone()).await,
+            Err(reason) => Err(reason),
+        };
+        match opened {
+            // A task of its own, which is as large as it needs and lives as long as the socket; this one ends.
+            Ok(registration) => _ = tasks.spawn(stay(services, registry, registration, stream, read_before)),
             Err(reason) => send_away(stream, &reason).await,
         }
     });
@@ -276,15 +281,13 @@ fn too_busy(detail: &str) -> Refusal {
     }
 }
 
-/// Registers the client, greets it, and stays with it to its end.
+/// Registers the client and greets it; or why it may not stay.
 async fn open(
-    services: Services,
-    registry: &Registry,
+    services: &Services,
     admitted: Admitted,
     from: Origin,
     stream: Arc<Wire>,
-    read_before: Bytes,
-) {
+) -> Result<Registration, CloseReason> {
     let Admitted { identity, scopes, as_session, changes } = admitted;
     let session = identity.session;
     let expires_at = if as_session { identity.session_expires_at } else { identity.expires_at };
@@ -300,13 +303,11 @@ async fn open(
         logged_in_at: identity.logged_in_at,
         expires_at,
     };
-    let registration = match services.manager().register(new, stream.clone()) {
-        Ok(registration) => registration,
-        Err(refused) => return send_away(stream, &not_taken(refused, &services).close).await,
-    };
+    let registration =
+        services.manager().register(new, stream).map_err(|refused| not_taken(refused, services).close)?;
     let client = registration.client();
     tracing::info!(client.id = %client.id, user.id = %client.user, request.id = from.request_id, "socket opened");
-    client.send(&greeting(&services, client));
+    client.send(&greeting(services, client));
     // From here on a kick finds the client. Whatever was taken away since the look-up may have missed it, so that one more look
     // closes the gap.
     if services.changes() != changes
@@ -316,17 +317,26 @@ async fn open(
         let (reason, cause) = ended_words(None, &denied.sentence(), None);
         client.close(&reason, cause);
     }
-    let (id, user) = (client.id, client.user.clone());
-    let limits = ConnectionLimits {
-        max_frame: services.config().socket.max_frame,
-        frames_per_second: services.config().socket.frames_per_second,
-        frame_burst: services.config().socket.frame_burst,
+    Ok(registration)
+}
+
+/// Stays with a client to its end.
+async fn stay(
+    services: Services,
+    registry: Arc<Registry>,
+    registration: Registration,
+    stream: Arc<Wire>,
+    read_before: Bytes,
+) {
+    let client = registration.client().clone();
+    let limits = {
+        let socket = &services.config().socket;
+        let (max_frame, frames_per_second) = (socket.max_frame, socket.frames_per_second);
+        ConnectionLimits { max_frame, frames_per_second, frame_burst: socket.frame_burst }
     };
-    let watched = client.clone();
-    run(registration, stream, read_before, registry, services.clock(), limits).await;
-    let cause = watched.end();
-    tracing::info!(client.id = %id, user.id = %user, ?cause, "socket closed");
-    services.writer().write(crate::store::Entry::SessionSeen { id: session, at: services.clock().now() });
+    run(registration, stream, read_before, &*registry, services.clock(), limits).await;
+    tracing::info!(client.id = %client.id, user.id = %client.user, cause = ?client.end(), "socket closed");
+    services.writer().write(crate::store::Entry::SessionSeen { id: client.session, at: services.clock().now() });
 }
 
 fn greeting(services: &Services, client: &crate::realtime::Client) -> Message {

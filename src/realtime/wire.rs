@@ -3,6 +3,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Mutex, MutexGuard};
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
@@ -23,6 +24,7 @@ pub struct Wire {
 impl Wire {
     /// Without TLS.
     pub fn plain(tcp: TcpStream) -> Wire {
+        forget_wakers(&tcp);
         Wire { tcp, tls: None }
     }
 
@@ -32,6 +34,7 @@ impl Wire {
         let mut early = Vec::new();
         // It ends with `WouldBlock`, or with the end of the stream, which the next read meets again.
         let _ = connection.reader().read_to_end(&mut early);
+        forget_wakers(&tcp);
         (Wire { tcp, tls: Some(Box::new(Mutex::new(connection))) }, early.into())
     }
 
@@ -91,6 +94,14 @@ impl Wire {
     fn locked(&self) -> Option<MutexGuard<'_, ServerConnection>> {
         self.tls.as_ref().map(|tls| tls.lock().expect("nothing panics while holding the connection"))
     }
+}
+
+/// Whoever read the stream before us left a waker in it, which would keep that whole task's memory (5 KB of an HTTP connection)
+/// as long as the socket is open. One that does nothing takes its place.
+fn forget_wakers(tcp: &TcpStream) {
+    let mut nobody = Context::from_waker(Waker::noop());
+    let _ = tcp.poll_read_ready(&mut nobody);
+    let _ = tcp.poll_write_ready(&mut nobody);
 }
 
 /// Writes what is encrypted. Whether all of it is out.
