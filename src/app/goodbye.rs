@@ -99,7 +99,6 @@ fn retry_after(app: &App) -> u64 {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use bytes::Bytes;
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};
     use tokio_util::task::TaskTracker;
@@ -138,7 +137,7 @@ mod tests {
         let registry = app.registry.clone();
         app.sockets.spawn(async move {
             let limits = ConnectionLimits { max_frame: 1024, frames_per_second: 10, frame_burst: 10 };
-            run(registration, stream, Bytes::new(), &*registry, services.clock(), limits).await;
+            run(registration, stream, Vec::new(), registry, limits).await;
         });
         peer
     }

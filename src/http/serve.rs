@@ -35,7 +35,7 @@ pub(super) struct Upgrade(Arc<Mutex<Option<OnUpgrade>>>);
 impl Upgrade {
     /// The future of the stream and of what has been read from it already; `None` the second time. It yields nothing when the
     /// connection broke before.
-    pub(super) fn take(&self) -> Option<impl Future<Output = Option<(Arc<Wire>, Bytes)>> + use<>> {
+    pub(super) fn take(&self) -> Option<impl Future<Output = Option<(Arc<Wire>, Vec<u8>)>> + use<>> {
         let upgrade = self.0.lock().expect("nothing panics while holding it").take()?;
         Some(async { raw(upgrade.await.ok()?) })
     }
@@ -146,16 +146,17 @@ where
     endpoint.get_response(request).await.into()
 }
 
-/// The stream without hyper and tokio-rustls around it.
-fn raw(upgraded: Upgraded) -> Option<(Arc<Wire>, Bytes)> {
+/// The stream without hyper and tokio-rustls around it, and a copy of what they have read: however little that is, theirs keeps a
+/// buffer of kilobytes.
+fn raw(upgraded: Upgraded) -> Option<(Arc<Wire>, Vec<u8>)> {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return Some((Arc::new(Wire::plain(parts.io.into_inner())), parts.read_buf)),
+        Ok(parts) => return Some((Arc::new(Wire::plain(parts.io.into_inner())), parts.read_buf.to_vec())),
         Err(upgraded) => upgraded,
     };
     let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
     let (tcp, connection) = parts.io.into_inner().into_inner();
     let (wire, early) = Wire::tls(tcp, connection);
-    Some((Arc::new(wire), [parts.read_buf, early].concat().into()))
+    Some((Arc::new(wire), [&parts.read_buf[..], &early].concat()))
 }
 
 fn is_one_peers_fault(error: &io::Error) -> bool {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use chrono::SecondsFormat;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::web::Data;
@@ -121,14 +120,14 @@ pub(crate) async fn open_socket(
     };
     let (services, registry, tasks) = (services.clone(), door.registry.clone(), door.tasks.clone());
     door.tasks.spawn(async move {
-        let Some((stream, read_before)) = upgrade.await else { return };
+        let Some((stream, early)) = upgrade.await else { return };
         let opened = match admitted {
             Ok(admitted) => open(&services, admitted, from, stream.clone()).await,
             Err(reason) => Err(reason),
         };
         match opened {
             // A task of its own, which is as large as it needs and lives as long as the socket; this one ends.
-            Ok(registration) => _ = tasks.spawn(stay(services, registry, registration, stream, read_before)),
+            Ok(registration) => _ = tasks.spawn(stay(services, registry, registration, stream, early)),
             Err(reason) => send_away(stream, &reason).await,
         }
     });
@@ -321,22 +320,25 @@ async fn open(
 }
 
 /// Stays with a client to its end.
-async fn stay(
+fn stay(
     services: Services,
     registry: Arc<Registry>,
     registration: Registration,
     stream: Arc<Wire>,
-    read_before: Bytes,
-) {
+    early: Vec<u8>,
+) -> impl Future<Output = ()> + Send {
     let client = registration.client().clone();
     let limits = {
         let socket = &services.config().socket;
         let (max_frame, frames_per_second) = (socket.max_frame, socket.frames_per_second);
         ConnectionLimits { max_frame, frames_per_second, frame_burst: socket.frame_burst }
     };
-    run(registration, stream, read_before, &*registry, services.clock(), limits).await;
-    tracing::info!(client.id = %client.id, user.id = %client.user, cause = ?client.end(), "socket closed");
-    services.writer().write(crate::store::Entry::SessionSeen { id: client.session, at: services.clock().now() });
+    let running = run(registration, stream, early, registry, limits);
+    async move {
+        running.await;
+        tracing::info!(client.id = %client.id, user.id = %client.user, cause = ?client.end(), "socket closed");
+        services.writer().write(crate::store::Entry::SessionSeen { id: client.session, at: services.clock().now() });
+    }
 }
 
 fn greeting(services: &Services, client: &crate::realtime::Client) -> Message {

@@ -3,11 +3,11 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::{Future, pending};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,7 +20,6 @@ use super::manager::Registration;
 use super::outbound::Outbound;
 use super::presence::Cause;
 use super::wire::Wire;
-use crate::clock::Clock;
 use crate::protocol::CloseReason;
 
 /// Messages that wait while a handler runs before nothing more is read from this socket; what one read brought is kept.
@@ -56,23 +55,34 @@ pub struct ConnectionLimits {
     pub frame_burst: u32,
 }
 
-/// Runs a registered socket to its end, whoever ends it. `read_before` are bytes that came with the handshake.
-pub async fn run(
+/// Runs a registered socket to its end, whoever ends it. `early` are bytes that came with the handshake.
+///
+/// What is kept between two messages is what every idle socket costs, so nothing waits in a future of its own: readiness and
+/// wakers have their places in the stream and in the queue, and the end, which needs timers, is boxed when it comes.
+pub fn run<D: Dispatch>(
     registration: Registration,
     stream: Arc<Wire>,
-    read_before: Bytes,
-    dispatch: &impl Dispatch,
-    clock: &dyn Clock,
+    early: Vec<u8>,
+    dispatch: Arc<D>,
     limits: ConnectionLimits,
-) {
+) -> impl Future<Output = ()> + Send {
+    let mut reader = Reader { registration, dispatch, limits, decoder: Decoder::default(), bucket: None };
+    let mut work = Work::default();
+    let mut early = Some(early);
+    async move {
+        poll_fn(|context| reader.poll(context, &stream, &mut work, &mut early)).await;
+        drop(work);
+        Box::pin(end(reader.registration, &stream)).await;
+    }
+}
+
+async fn end(registration: Registration, stream: &Wire) {
     let client = registration.client().clone();
-    let mut reader = Reader { client: &client, dispatch, clock, limits, decoder: Decoder::default(), bucket: None };
-    reader.run(&stream, read_before).await;
     client.ended(Cause::Lost);
-    goodbye(&client.out, &stream).await;
+    goodbye(&client.out, stream).await;
     client.set_shut();
     drop(registration);
-    linger(&stream).await;
+    linger(stream).await;
 }
 
 /// Tells a peer that is registered nowhere why it may not stay.
@@ -83,10 +93,9 @@ pub async fn send_away(stream: Arc<Wire>, reason: &CloseReason) {
     linger(&stream).await;
 }
 
-struct Reader<'a, D> {
-    client: &'a Arc<Client>,
-    dispatch: &'a D,
-    clock: &'a dyn Clock,
+struct Reader<D> {
+    registration: Registration,
+    dispatch: Arc<D>,
     limits: ConnectionLimits,
     decoder: Decoder,
     /// Created by the first message: (tokens left, when).
@@ -101,34 +110,49 @@ struct Work {
     waiting: VecDeque<(String, Option<Duration>)>,
 }
 
-impl<D: Dispatch> Reader<'_, D> {
-    /// Until either side ends it.
-    async fn run(&mut self, stream: &Wire, read_before: Bytes) {
-        let mut work = Work::default();
-        if !read_before.is_empty() && self.take(&mut read_before.to_vec(), &mut work).is_err() {
-            return;
+impl<D: Dispatch> Reader<D> {
+    /// Does what can be done now; ready when either side has ended it.
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: &Wire,
+        work: &mut Work,
+        early: &mut Option<Vec<u8>>,
+    ) -> Poll<()> {
+        if let Some(mut early) = early.take().filter(|early| !early.is_empty())
+            && self.take(&mut early, work).is_err()
+        {
+            return Poll::Ready(());
         }
-        // However little it holds, it keeps the whole buffer of the request it came from.
-        drop(read_before);
+        // Before looking, so that whoever sends or closes after that wakes us.
+        self.registration.client().out.wake_with(context.waker());
         loop {
-            let read = work.waiting.len() < MAX_PENDING;
-            tokio::select! {
-                biased;
-                () = self.client.out.woken() => {}
-                () = finished(&mut work.running) => self.next(&mut work),
-                ready = stream.tcp().writable(), if !self.client.out.is_empty() => {
-                    if ready.is_err() || drain(&self.client.out, stream).is_err() {
-                        return;
-                    }
-                }
-                ready = stream.tcp().readable(), if read => {
-                    if ready.is_err() || self.read(stream, &mut work).is_err() {
-                        return;
-                    }
-                }
+            if self.registration.client().is_closing() {
+                return Poll::Ready(());
             }
-            if self.client.is_closing() {
-                return;
+            let finished = work.running.as_mut().is_some_and(|handling| handling.as_mut().poll(context).is_ready());
+            if finished {
+                self.next(work);
+            }
+            let out = &self.registration.client().out;
+            let writable = match out.is_empty() {
+                true => false,
+                false => match stream.tcp().poll_write_ready(context) {
+                    Poll::Ready(Ok(())) if drain(out, stream).is_ok() => true,
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => false,
+                },
+            };
+            let read = match work.waiting.len() < MAX_PENDING {
+                false => false,
+                true => match stream.tcp().poll_read_ready(context) {
+                    Poll::Ready(Ok(())) if self.read(stream, work).is_ok() => true,
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => false,
+                },
+            };
+            if !(finished || writable || read) {
+                return Poll::Pending;
             }
         }
     }
@@ -148,25 +172,25 @@ impl<D: Dispatch> Reader<'_, D> {
         let fed = decoder.feed(bytes, self.limits.max_frame, |incoming| self.incoming(incoming, work));
         self.decoder = decoder;
         if let Err(code) = fed {
-            self.client.close(&CloseReason::new(code), Cause::Protocol);
+            self.registration.client().close(&CloseReason::new(code), Cause::Protocol);
         }
         Ok(())
     }
 
     fn incoming(&mut self, incoming: Incoming<'_>, work: &mut Work) {
-        let now = self.clock.monotonic();
-        self.client.touch(now);
+        let now = self.registration.clock().monotonic();
+        self.registration.client().touch(now);
         match incoming {
             Incoming::Text(text) => {
                 let refused = self.too_fast(now);
                 if work.running.is_some() {
                     work.waiting.push_back((text.to_owned(), refused));
-                } else if !self.client.is_closing() {
+                } else if !self.registration.client().is_closing() {
                     work.running = self.handle(text, refused);
                 }
             }
-            Incoming::Ping(payload) => self.client.control(&pong(payload)),
-            Incoming::Pong(_) => self.client.ponged(now),
+            Incoming::Ping(payload) => self.registration.client().control(&pong(payload)),
+            Incoming::Pong(_) => self.registration.client().ponged(now),
             Incoming::Close(code) => self.closed_by_peer(code),
         }
     }
@@ -176,14 +200,14 @@ impl<D: Dispatch> Reader<'_, D> {
         let cause = if code == Some(1001) { Cause::Reload } else { Cause::Closed };
         let mut frame = BytesMut::from(&[0x88, 0x02][..]);
         frame.put_u16(code.unwrap_or(1000));
-        self.client.ended(cause);
-        self.client.out.close([frame.freeze()], true);
+        self.registration.client().ended(cause);
+        self.registration.client().out.close([frame.freeze()], true);
     }
 
     /// Starts what waits, until one does not finish at once.
     fn next(&self, work: &mut Work) {
         work.running = None;
-        while work.running.is_none() && !self.client.is_closing() {
+        while work.running.is_none() && !self.registration.client().is_closing() {
             let Some((text, refused)) = work.waiting.pop_front() else { return };
             work.running = self.handle(&text, refused);
         }
@@ -193,10 +217,10 @@ impl<D: Dispatch> Reader<'_, D> {
     fn handle(&self, text: &str, refused: Option<Duration>) -> Option<Handling> {
         match refused {
             Some(retry_after) => {
-                self.dispatch.refuse(self.client, text, retry_after);
+                self.dispatch.refuse(self.registration.client(), text, retry_after);
                 None
             }
-            None => unfinished(self.dispatch.dispatch(self.client, text)),
+            None => unfinished(self.dispatch.dispatch(self.registration.client(), text)),
         }
     }
 
@@ -213,17 +237,10 @@ impl<D: Dispatch> Reader<'_, D> {
 
 /// Polls once, without a waker: whoever keeps the rest polls it again.
 fn unfinished(mut handling: Handling) -> Option<Handling> {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut context = Context::from_waker(std::task::Waker::noop());
     match handling.as_mut().poll(&mut context) {
         Poll::Ready(()) => None,
         Poll::Pending => Some(handling),
-    }
-}
-
-async fn finished(running: &mut Option<Handling>) {
-    match running {
-        Some(handling) => handling.await,
-        None => pending().await,
     }
 }
 

@@ -282,6 +282,10 @@ impl Registration {
     pub fn client(&self) -> &Arc<Client> {
         &self.client
     }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.manager.clock()
+    }
 }
 
 impl Drop for Registration {

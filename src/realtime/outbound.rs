@@ -4,9 +4,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 
 use bytes::{Buf, Bytes};
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 
 use super::wire::Wire;
 
@@ -33,7 +34,7 @@ pub struct QueueLimits {
 pub(super) struct Outbound {
     state: Mutex<State>,
     /// Tells the connection's task that there is something to drain or that the end has come.
-    wake: Notify,
+    wake: AtomicWaker,
 }
 
 struct State {
@@ -47,7 +48,7 @@ struct State {
 impl Outbound {
     pub(super) fn new(stream: Arc<Wire>) -> Outbound {
         let state = State { stream: Some(stream), queue: VecDeque::new(), bytes: 0, closing: false };
-        Outbound { state: Mutex::new(state), wake: Notify::new() }
+        Outbound { state: Mutex::new(state), wake: AtomicWaker::new() }
     }
 
     /// Sends or queues a complete frame. Never blocks.
@@ -68,7 +69,7 @@ impl Outbound {
         match stream.transmit(frame) {
             Ok(sent) if sent == frame.len() => {
                 if stream.has_unsent() {
-                    self.wake.notify_one();
+                    self.wake.wake();
                 }
                 Delivery::Queued
             }
@@ -76,7 +77,7 @@ impl Outbound {
                 // The first to wait is taken whatever its size: half a frame is out already.
                 state.bytes += frame.len() - sent;
                 state.queue.push_back(frame.slice(sent..));
-                self.wake.notify_one();
+                self.wake.wake();
                 Delivery::Queued
             }
             Err(_) => Delivery::Gone,
@@ -97,7 +98,7 @@ impl Outbound {
         }
         state.queue.extend(last);
         state.bytes = state.queue.iter().map(Bytes::len).sum();
-        self.wake.notify_one();
+        self.wake.wake();
     }
 
     /// Writes what the kernel takes now. Whether everything is out.
@@ -119,9 +120,9 @@ impl Outbound {
         state.stream.as_ref().map_or(Ok(true), |stream| stream.flush())
     }
 
-    /// Completes when there may be something to do.
-    pub(super) async fn woken(&self) {
-        self.wake.notified().await;
+    /// Whom to wake when there may be something to do. Whoever says so before looking misses nothing.
+    pub(super) fn wake_with(&self, waker: &Waker) {
+        self.wake.register(waker);
     }
 
     /// Whether nothing waits to go out.

@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Waker};
 
-use bytes::Bytes;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -29,13 +28,13 @@ impl Wire {
     }
 
     /// With TLS, after its handshake; and what has been decrypted already, which nobody would be woken for.
-    pub fn tls(tcp: TcpStream, mut connection: ServerConnection) -> (Wire, Bytes) {
+    pub fn tls(tcp: TcpStream, mut connection: ServerConnection) -> (Wire, Vec<u8>) {
         connection.set_buffer_limit(Some(MAX_ENCRYPTED));
         let mut early = Vec::new();
         // It ends with `WouldBlock`, or with the end of the stream, which the next read meets again.
         let _ = connection.reader().read_to_end(&mut early);
         forget_wakers(&tcp);
-        (Wire { tcp, tls: Some(Box::new(Mutex::new(connection))) }, early.into())
+        (Wire { tcp, tls: Some(Box::new(Mutex::new(connection))) }, early)
     }
 
     /// The stream below, to wait for.
