@@ -1,10 +1,13 @@
 //! A server under test as a process of its own, on a core of its own.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -21,6 +24,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// From the start of the process to its address.
     pub(crate) started_in: Duration,
+    /// Of each thread, also of those that have ended.
+    spent: Mutex<HashMap<OsString, u64>>,
     /// Keeps its connection, as a backend's would.
     agent: ureq::Agent,
     _data: Option<TempDir>,
@@ -78,17 +83,19 @@ impl Server {
         let address = line.split_whitespace().find_map(|word| word.strip_prefix("http://")?.parse().ok());
         let address = address.ok_or_else(|| io::Error::other("the server did not start"))?;
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
-        Ok(Server { child, address, started_in, agent, _data: None })
+        Ok(Server { child, address, started_in, spent: Mutex::default(), agent, _data: None })
     }
 
     /// Processor time of all its threads so far.
     pub(crate) fn cpu(&self) -> Duration {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
-        let spent = tasks.filter_map(|task| {
-            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split_whitespace().next()?.parse::<u64>().ok()
-        });
-        Duration::from_nanos(spent.sum())
+        let mut spent = self.spent.lock().expect("nothing panics while holding it");
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten() {
+            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            if let Some(nanoseconds) = text.split_whitespace().next().and_then(|first| first.parse().ok()) {
+                spent.insert(task.file_name(), nanoseconds);
+            }
+        }
+        Duration::from_nanos(spent.values().sum())
     }
 
     /// Resident memory in bytes.
