@@ -43,7 +43,7 @@ async fn heartbeat(services: Services) {
         seconds.tick().await;
         let socket = &services.config().socket;
         let heartbeat = Heartbeat { ping_interval: socket.ping_interval, pong_timeout: socket.pong_timeout };
-        tick(services.manager(), heartbeat);
+        tick(services.manager(), heartbeat).await;
     }
 }
 
