@@ -2,7 +2,7 @@
 # nginx with config/nginx.conf in front of a server, until it is told to stop:
 #   tests/nginx.sh LISTEN UPSTREAM stripped|whole|root [FOLDER]
 # LISTEN and UPSTREAM are HOST:PORT. FOLDER has server.pem and server.key; without it, nginx speaks plain http. What is silent
-# for two seconds is closed, so that a test need not wait for a minute.
+# for five seconds is closed, so that a test need not wait for a minute.
 set -eu -o pipefail
 listen=$1 upstream=$2 how=$3 certificate=${4:-}
 nginx=$(command -v nginx || echo /usr/sbin/nginx)
@@ -12,7 +12,7 @@ if [ ! -x "$nginx" ]; then
 fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-site=$(sed -e "s|server 127.0.0.1:8080;|server $upstream;|" -e 's|75s|2s|' "$(dirname "$0")/../config/nginx.conf")
+site=$(sed -e "s|server 127.0.0.1:8080;|server $upstream;|" -e 's|75s|5s|' "$(dirname "$0")/../config/nginx.conf")
 case $how in
   stripped) ;;
   whole) site=${site//proxy_pass http:\/\/rollcall\/;/proxy_pass http:\/\/rollcall;} ;;

@@ -48,8 +48,8 @@ async fn everything_works_behind_nginx(how: &str, path: &str) {
     let clients = admin.get("/api/v1/online/clients").await.body;
     assert_eq!(clients["list"][0]["ip"], "192.0.2.7", "as far as trusted proxies tell: {clients}");
     let mut pings = 0;
-    while pings < 4 {
-        // nginx closes what is silent for two seconds; four pings are more.
+    while pings < 6 {
+        // nginx closes what is silent for five seconds; six pings, at most one a second, are more.
         let message = socket.stream.next().await.expect("the socket stays open").unwrap();
         pings += u32::from(matches!(message, Message::Ping(_)));
     }
