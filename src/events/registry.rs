@@ -2,7 +2,7 @@
 //! sends exactly one reply.
 
 use std::collections::BTreeMap;
-use std::future::{Future, ready};
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -69,7 +69,7 @@ pub struct EventStats {
     pub calls: AtomicU64,
     /// Of them with a code other than 0.
     pub failures: AtomicU64,
-    /// Microseconds from frame to reply, summed.
+    /// Microseconds from the frame to its reply, summed.
     pub micros: AtomicU64,
 }
 
@@ -91,13 +91,7 @@ pub struct Entry {
     pub schemas: fn() -> (schemars::Schema, schemars::Schema),
     /// Numbers for the monitor.
     pub stats: Arc<EventStats>,
-    start: fn(Context, &Frame<'_>, Arc<EventStats>) -> Handling,
-}
-
-/// A frame's name and id, kept for the reply.
-struct Asked {
-    event: String,
-    id: Option<RequestId>,
+    start: fn(Context, &Frame<'_>, Arc<EventStats>, Duration) -> Option<Handling>,
 }
 
 #[derive(Serialize)]
@@ -152,12 +146,12 @@ impl Registry {
 }
 
 impl Dispatch for Registry {
-    fn dispatch(&self, client: &Arc<Client>, text: &str) -> Handling {
+    fn dispatch(&self, client: &Arc<Client>, text: &str, received: Duration) -> Option<Handling> {
         let frame = match Frame::parse(text) {
             Ok(frame) => frame,
             Err(error) => {
                 self.malformed(client, error.id.as_ref(), error.detail);
-                return Box::pin(ready(()));
+                return None;
             }
         };
         let context = Context { services: self.services.clone(), client: client.clone() };
@@ -166,17 +160,17 @@ impl Dispatch for Registry {
                 Some(known) => format!("there is no such event; did you mean {known}?"),
                 None => "there is no such event".to_owned(),
             };
-            context.fail(&Asked::of(&frame), &EventError::new(Code::NotFound, detail));
-            return Box::pin(ready(()));
+            context.fail(&frame.event, frame.id.as_ref(), &EventError::new(Code::NotFound, detail));
+            return None;
         };
         entry.stats.calls.fetch_add(1, Relaxed);
         if let Some(permission) = entry.permission.filter(|permission| !client.may(*permission)) {
             entry.stats.failures.fetch_add(1, Relaxed);
             let detail = format!("this needs the permission {permission}");
-            context.fail(&Asked::of(&frame), &EventError::new(Code::Forbidden, detail));
-            return Box::pin(ready(()));
+            context.fail(entry.name, frame.id.as_ref(), &EventError::new(Code::Forbidden, detail));
+            return None;
         }
-        (entry.start)(context, &frame, entry.stats.clone())
+        (entry.start)(context, &frame, entry.stats.clone(), received)
     }
 
     fn refuse(&self, client: &Arc<Client>, text: &str, retry_after: Duration) {
@@ -191,57 +185,48 @@ impl Dispatch for Registry {
 }
 
 impl Context {
-    fn fail(&self, asked: &Asked, error: &EventError) {
+    fn fail(&self, event: &str, id: Option<&RequestId>, error: &EventError) {
         let now = self.services.clock().now().timestamp();
-        self.client.send(&Message::failure::<()>(
-            &asked.event,
-            asked.id.as_ref(),
-            error.code,
-            &error.detail,
-            None,
-            now,
-        ));
+        self.client.send(&Message::failure::<()>(event, id, error.code, &error.detail, None, now));
     }
 
-    fn answer<T: Serialize>(&self, asked: &Asked, reply: &T) {
+    fn answer<T: Serialize>(&self, event: &str, id: Option<&RequestId>, reply: &T) {
         let now = self.services.clock().now().timestamp();
         // A reply of `()` has no `data`, as in HotGo.
         let data = (size_of::<T>() > 0).then_some(reply);
-        self.client.send(&Message::reply(&asked.event, asked.id.as_ref(), data, now));
+        self.client.send(&Message::reply(event, id, data, now));
     }
 }
 
-impl Asked {
-    fn of(frame: &Frame<'_>) -> Asked {
-        Asked { event: frame.event.clone().into_owned(), id: frame.id.clone() }
-    }
-}
-
-fn start<E: Event>(context: Context, frame: &Frame<'_>, stats: Arc<EventStats>) -> Handling {
-    let asked = Asked::of(frame);
+fn start<E: Event>(
+    context: Context,
+    frame: &Frame<'_>,
+    stats: Arc<EventStats>,
+    received: Duration,
+) -> Option<Handling> {
+    let id = frame.id.clone();
     let event = match parse::<E>(frame.data) {
         Ok(event) => event,
         Err(error) => {
             stats.failures.fetch_add(1, Relaxed);
-            context.fail(&asked, &error);
-            return Box::pin(ready(()));
+            context.fail(E::NAME, id.as_ref(), &error);
+            return None;
         }
     };
-    Box::pin(async move {
-        let started = context.services.clock().monotonic();
+    Some(Box::pin(async move {
         match event.handle(&context).await {
             Ok(reply) => {
-                context.answer(&asked, &reply);
+                context.answer(E::NAME, id.as_ref(), &reply);
                 E::after_reply(&context);
             }
             Err(error) => {
                 stats.failures.fetch_add(1, Relaxed);
-                context.fail(&asked, &error);
+                context.fail(E::NAME, id.as_ref(), &error);
             }
         }
-        let took = context.services.clock().monotonic().saturating_sub(started);
+        let took = context.services.clock().monotonic().saturating_sub(received);
         stats.micros.fetch_add(took.as_micros() as u64, Relaxed);
-    })
+    }))
 }
 
 /// Absent data is `{}`. Only an object has fields: serde would read an array into them as well.
@@ -250,6 +235,11 @@ fn parse<E: Event>(data: Option<&RawValue>) -> Result<E, EventError> {
     if !text.starts_with('{') {
         return Err(EventError::new(Code::Unprocessable, "data is not an object"));
     }
+    // Where it does not fit is looked for only when it does not: that costs more than reading it.
+    serde_json::from_str(text).or_else(|_| at_fault(text))
+}
+
+fn at_fault<E: Event>(text: &str) -> Result<E, EventError> {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

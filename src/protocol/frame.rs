@@ -74,21 +74,19 @@ impl<'a> Frame<'a> {
 
 impl RequestId {
     fn parse(raw: &RawValue) -> Result<Option<RequestId>, &'static str> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Nothing(()),
-            Number(i64),
-            Text(String),
-        }
-        match serde_json::from_str(raw.get()) {
-            Ok(Written::Nothing(())) => Ok(None),
-            Ok(Written::Number(number)) if number.unsigned_abs() <= MAX_ID_NUMBER => {
-                Ok(Some(RequestId::Number(number)))
+        let text = raw.get();
+        let id = match text.as_bytes().first() {
+            Some(b'n') => return Ok(None),
+            Some(b'"') => {
+                let text = serde_json::from_str::<String>(text).ok().filter(|text| text.len() <= MAX_ID_BYTES);
+                text.map(RequestId::Text)
             }
-            Ok(Written::Text(text)) if text.len() <= MAX_ID_BYTES => Ok(Some(RequestId::Text(text))),
-            _ => Err("id is a string of at most 64 bytes or an integer below 2^53"),
-        }
+            _ => {
+                let number = serde_json::from_str::<i64>(text).ok();
+                number.filter(|number| number.unsigned_abs() <= MAX_ID_NUMBER).map(RequestId::Number)
+            }
+        };
+        id.map(Some).ok_or("id is a string of at most 64 bytes or an integer below 2^53")
     }
 }
 

@@ -9,7 +9,6 @@ use tokio::task::yield_now;
 use tokio::time::{interval, timeout};
 use uuid::Uuid;
 
-use super::client::Client;
 use super::manager::ClientManager;
 use super::outbound::Delivery;
 use super::presence::Cause;
@@ -85,6 +84,11 @@ pub struct Delivered {
 }
 
 impl Delivered {
+    /// Nobody yet, on one node.
+    fn of_this_node() -> Delivered {
+        Delivered { nodes_answered: 1, nodes_expected: 1, ..Delivered::default() }
+    }
+
     /// Whether every node answered.
     pub fn complete(&self) -> bool {
         self.nodes_answered == self.nodes_expected
@@ -114,26 +118,29 @@ impl MemoryBroker {
         MemoryBroker { manager }
     }
 
-    async fn send(&self, clients: &[Arc<Client>], message: &Message) -> usize {
-        let mut delivered = 0;
-        for (turn, client) in clients.iter().enumerate() {
-            delivered += usize::from(client.send(message) == Delivery::Queued);
-            if turn % SENDS_PER_TURN == SENDS_PER_TURN - 1 {
-                yield_now().await;
+    async fn send(&self, target: &Target, message: &Message) -> Delivered {
+        let mut sent = Delivered::of_this_node();
+        for portion in self.manager.portions(target, false) {
+            sent.users += portion.users;
+            sent.clients += portion.clients.len();
+            for turn in portion.clients.chunks(SENDS_PER_TURN) {
+                sent.delivered += turn.iter().filter(|client| client.send(message) == Delivery::Queued).count();
+                if turn.len() == SENDS_PER_TURN {
+                    yield_now().await;
+                }
             }
         }
-        delivered
+        sent.dropped = sent.clients - sent.delivered;
+        self.manager.count_deliveries(sent.delivered, sent.dropped);
+        sent
     }
 
-    /// How many are shut down, waiting a while for those that take longer.
-    async fn close(
-        &self,
-        clients: &[Arc<Client>],
-        last: Option<&Message>,
-        reason: &CloseReason,
-        cause: Cause,
-    ) -> usize {
-        for client in clients {
+    /// Waits a while for those that take longer to be shut down.
+    async fn close(&self, target: &Target, last: Option<&Message>, reason: &CloseReason, cause: Cause) -> Delivered {
+        let portions: Vec<_> = self.manager.portions(target, true).collect();
+        let users = portions.iter().map(|portion| portion.users).sum();
+        let clients: Vec<_> = portions.into_iter().flat_map(|portion| portion.clients).collect();
+        for client in &clients {
             client.close_now(last, reason, cause);
             self.manager.dismiss(client, cause);
         }
@@ -144,35 +151,32 @@ impl MemoryBroker {
             }
         };
         let _ = timeout(CLOSE_WAIT, all_shut).await;
-        clients.iter().filter(|client| client.is_shut()).count()
+        let delivered = clients.iter().filter(|client| client.is_shut()).count();
+        let dropped = clients.len() - delivered;
+        Delivered { users, clients: clients.len(), delivered, dropped, ..Delivered::of_this_node() }
+    }
+
+    fn set_rights(&self, target: &Target, rights: &Arc<Rights>) -> Delivered {
+        let mut set = Delivered::of_this_node();
+        if let Target::Users(users) = target {
+            users.iter().for_each(|user| self.manager.set_rights(user, rights));
+            for portion in self.manager.portions(target, false) {
+                set.users += portion.users;
+                set.clients += portion.clients.len();
+            }
+        }
+        set.delivered = set.clients;
+        set
     }
 }
 
 #[async_trait]
 impl Broker for MemoryBroker {
     async fn publish(&self, Publication { target, payload }: Publication) -> Result<Delivered, BrokerError> {
-        let clients = self.manager.select(&target, matches!(payload, Payload::Close { .. }));
-        let delivered = match &payload {
-            Payload::Message(message) => {
-                let delivered = self.send(&clients, message).await;
-                self.manager.count_deliveries(delivered, clients.len() - delivered);
-                delivered
-            }
-            Payload::Close { last, reason, cause } => self.close(&clients, last.as_ref(), reason, *cause).await,
-            Payload::Rights(rights) => {
-                if let Target::Users(users) = &target {
-                    users.iter().for_each(|user| self.manager.set_rights(user, rights));
-                }
-                clients.len()
-            }
-        };
-        Ok(Delivered {
-            users: ClientManager::users_among(&clients),
-            clients: clients.len(),
-            delivered,
-            dropped: clients.len() - delivered,
-            nodes_answered: 1,
-            nodes_expected: 1,
+        Ok(match &payload {
+            Payload::Message(message) => self.send(&target, message).await,
+            Payload::Close { last, reason, cause } => self.close(&target, last.as_ref(), reason, *cause).await,
+            Payload::Rights(rights) => self.set_rights(&target, rights),
         })
     }
 }

@@ -53,7 +53,7 @@ pub struct NewClient {
 
 /// A registered socket.
 pub struct Client {
-    /// UUIDv7, so that ids sort by the time of connecting.
+    /// UUIDv7, so that ids sort by the time of connecting; the last byte says in which shard the client is.
     pub id: Uuid,
     /// Who.
     pub user: UserKey,
@@ -102,6 +102,7 @@ pub(super) struct Vitals {
 
 impl Client {
     pub(super) fn new(
+        id: Uuid,
         new: NewClient,
         stream: Arc<Wire>,
         limits: QueueLimits,
@@ -110,7 +111,7 @@ impl Client {
     ) -> Client {
         let vitals = Vitals { last_frame: AtomicU64::new(millis(monotonic)), ..Vitals::default() };
         Client {
-            id: Uuid::now_v7(),
+            id,
             user: new.user,
             session: new.session,
             app: new.app,

@@ -38,8 +38,8 @@ pub type Handling = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Who gives messages a meaning. Exactly one reply is sent by each future before it completes.
 pub trait Dispatch: Send + Sync + 'static {
-    /// Handles one text message of this client.
-    fn dispatch(&self, client: &Arc<Client>, text: &str) -> Handling;
+    /// Handles one text message of this client; what is left to do of it, if anything. `received` is monotonic.
+    fn dispatch(&self, client: &Arc<Client>, text: &str, received: Duration) -> Option<Handling>;
     /// Answers a message that came too fast.
     fn refuse(&self, client: &Arc<Client>, text: &str, retry_after: Duration);
 }
@@ -186,7 +186,7 @@ impl<D: Dispatch> Reader<D> {
                 if work.running.is_some() {
                     work.waiting.push_back((text.to_owned(), refused));
                 } else if !self.registration.client().is_closing() {
-                    work.running = self.handle(text, refused);
+                    work.running = self.handle(text, refused, now);
                 }
             }
             Incoming::Ping(payload) => self.registration.client().control(&pong(payload)),
@@ -209,18 +209,18 @@ impl<D: Dispatch> Reader<D> {
         work.running = None;
         while work.running.is_none() && !self.registration.client().is_closing() {
             let Some((text, refused)) = work.waiting.pop_front() else { return };
-            work.running = self.handle(&text, refused);
+            work.running = self.handle(&text, refused, self.registration.clock().monotonic());
         }
     }
 
     /// What is left to do of it: most handlers finish at once.
-    fn handle(&self, text: &str, refused: Option<Duration>) -> Option<Handling> {
+    fn handle(&self, text: &str, refused: Option<Duration>, now: Duration) -> Option<Handling> {
         match refused {
             Some(retry_after) => {
                 self.dispatch.refuse(self.registration.client(), text, retry_after);
                 None
             }
-            None => unfinished(self.dispatch.dispatch(self.registration.client(), text)),
+            None => self.dispatch.dispatch(self.registration.client(), text, now).and_then(unfinished),
         }
     }
 

@@ -46,21 +46,25 @@ struct Expiring {
 /// What has to happen once a second. Messages are not kept waiting for all of it.
 pub async fn tick(manager: &ClientManager, heartbeat: Heartbeat) {
     let (monotonic, now) = (manager.clock().monotonic(), manager.clock().now());
-    let clients = manager.select(&Target::Everyone, false);
-    for (turn, client) in clients.iter().enumerate() {
-        if turn % CLIENTS_PER_TURN == CLIENTS_PER_TURN - 1 {
+    let recent = |client: &&Arc<Client>| client.last_pong().is_some_and(|pong| pong + TICK >= monotonic);
+    let mut seen = Vec::new();
+    for clients in manager.portions(&Target::Everyone, false).map(|portion| portion.clients) {
+        for turn in clients.chunks(CLIENTS_PER_TURN) {
+            for client in turn {
+                // First, since the first reason wins, and a client that is told of its token can mend it.
+                expire(client, now);
+                if !ping(client, monotonic, heartbeat) {
+                    client.close_now(None, &CloseReason::new(CloseCode::Stale), Cause::Timeout);
+                }
+            }
             yield_now().await;
         }
-        // First, since the first reason wins, and a client that is told of its token can mend it.
-        expire(client, now);
-        if !ping(client, monotonic, heartbeat) {
-            client.close_now(None, &CloseReason::new(CloseCode::Stale), Cause::Timeout);
-        }
+        let room = MAX_SEEN.saturating_sub(seen.len());
+        seen.extend(clients.iter().filter(recent).take(room).map(|client| client.id));
     }
-    let mut tables = manager.tables();
-    tables.expire_leaving(monotonic);
-    let recent = |client: &&Arc<Client>| client.last_pong().is_some_and(|pong| pong + TICK >= monotonic);
-    clients.iter().filter(recent).take(MAX_SEEN).for_each(|client| tables.stream.seen(client.id));
+    manager.shards().each().for_each(|mut shard| shard.expire_leaving(monotonic));
+    let mut stream = manager.shards().stream();
+    seen.into_iter().for_each(|client| stream.seen(client));
 }
 
 /// Whether the client still counts as alive.

@@ -13,10 +13,11 @@ use super::presence::{
     Cause, Found, OnlineClient, OnlineCounts, OnlineFilter, OnlineQuery, OnlineUser, Page, Presence, PresenceError,
     StreamState, Why, rfc3339, shown_ip,
 };
-use super::query::{Instant, Matcher, evidence, row, sorted};
-use super::stream::{Changes, Encoded};
-use super::tables::{Tables, UserEntry};
-use crate::auth::UserKey;
+use super::query::{Instant, Matcher, evidence, page, row};
+use super::shard::{Shard, UserEntry};
+use super::shards::Whole;
+use super::stream::{Changes, Encoded, Stream};
+use crate::auth::{Permission, UserKey};
 use crate::protocol::Message;
 
 /// Who is connected to this node.
@@ -85,39 +86,45 @@ impl LocalPresence {
 
     /// Sends the next difference, where there is any. Called by one task only, so that revisions go out in order.
     pub fn flush(&self) {
-        let mut tables = self.manager.tables();
-        let at = Instant::of(self.manager.clock());
-        let Some((changes, subscribers)) = tables.stream.next() else { return };
-        if subscribers.is_empty() {
+        let shards = self.manager.shards();
+        let mut stream = shards.stream();
+        if !stream.is_due() {
+            // Nobody looks; whoever subscribes now begins with the new revision.
+            stream.next();
             return;
         }
-        let snapshot = self.snapshot(&tables, changes, at);
-        drop(tables);
-        // Encoded outside the lock, once per visibility.
-        let encoded = Encoded::new(|whole| snapshot.message(whole));
-        self.manager.tables().stream.deliver(&subscribers, encoded);
+        drop(stream);
+        let (mut whole, at) = (shards.whole(), Instant::of(self.manager.clock()));
+        let Some((changes, subscribers)) = whole.stream.next() else { return };
+        let snapshot = self.snapshot(&whole, changes, at);
+        drop(whole);
+        // Encoded without the shards, once per visibility, and sent without any lock.
+        let mut encoded = Encoded::new(|whole| snapshot.message(whole));
+        let due = shards.stream().deliver(&subscribers, &mut encoded);
+        for (client, message) in due {
+            client.send(&message);
+        }
     }
 
-    fn snapshot(&self, tables: &Tables, changes: Changes, at: Instant) -> Snapshot {
-        let rows = tables.clients.len() <= self.live_max;
+    fn snapshot(&self, whole: &Whole<'_>, changes: Changes, at: Instant) -> Snapshot {
+        let rows = whole.len() <= self.live_max;
         let listed = |ids: std::collections::HashSet<Uuid>| {
-            ids.into_iter().filter(move |_| rows).filter_map(|id| tables.clients.get(&id))
+            ids.into_iter().filter(move |_| rows).filter_map(|id| whole.client(id))
         };
+        let row = |client: &Client, shard: &Shard| row(client, shard, true, &self.node, at);
         Snapshot {
-            rev: tables.stream.rev,
+            rev: whole.stream.rev,
             now: at.now,
-            joined: listed(changes.joined)
-                .map(|client| (row(client, tables, true, &self.node, at), client.ip))
-                .collect(),
+            joined: listed(changes.joined).map(|(client, shard)| (row(client, shard), client.ip)).collect(),
             left: changes.left.into_iter().map(|(id, cause)| Left { id, cause }).collect(),
-            changed: listed(changes.changed).map(|client| part(row(client, tables, true, &self.node, at))).collect(),
-            counts: tables.counts(),
+            changed: listed(changes.changed).map(|(client, shard)| part(row(client, shard))).collect(),
+            counts: whole.counts(),
             rows,
         }
     }
 
-    fn state(&self, tables: &Tables, at: Instant) -> StreamState {
-        StreamState { rev: tables.stream.rev, as_of: at.now, complete: true }
+    fn instant(&self) -> Instant {
+        Instant::of(self.manager.clock())
     }
 }
 
@@ -138,85 +145,84 @@ impl Snapshot {
 impl Presence for LocalPresence {
     async fn clients(&self, query: &OnlineQuery) -> Result<Page<OnlineClient>, PresenceError> {
         let matcher = Matcher::new(&query.filter, query.whole_ip, &self.node);
-        let (found, at, state) = {
-            let tables = self.manager.tables();
-            let at = Instant::of(self.manager.clock());
-            let matching = |client: &&Arc<Client>| matcher.matches(client, tables.rooms_of(client.id));
-            let found: Vec<Arc<Client>> = tables.clients.values().filter(matching).cloned().collect();
-            (found, at, self.state(&tables, at))
-        };
-        let total = found.len();
-        let page: Vec<_> = sorted(found, query, at).into_iter().skip(query.offset).take(query.limit).collect();
-        let tables = self.manager.tables();
-        let list = page.iter().map(|client| row(client, &tables, query.whole_ip, &self.node, at)).collect();
-        Ok(Page { list, total, state })
+        let (whole, at) = (self.manager.shards().whole(), self.instant());
+        let (page, total) = page(&whole, &matcher, query, at);
+        let list = page.iter().map(|(client, shard)| row(client, shard, query.whole_ip, &self.node, at)).collect();
+        Ok(Page { list, total, state: state(&whole.stream, at) })
     }
 
     async fn users(&self, filter: &OnlineFilter, whole_ip: bool) -> Result<Page<OnlineUser>, PresenceError> {
         let matcher = Matcher::new(filter, whole_ip, &self.node);
-        let tables = self.manager.tables();
-        let at = Instant::of(self.manager.clock());
-        let matching = |client: &Arc<Client>| matcher.matches(client, tables.rooms_of(client.id));
-        let list: Vec<_> = tables
-            .users
-            .iter()
-            .filter(|(_, entry)| entry.clients.iter().any(matching))
-            .filter_map(|(user, entry)| online_user(user, entry, at))
-            .collect();
-        Ok(Page { total: list.len(), list, state: self.state(&tables, at) })
+        let (whole, at) = (self.manager.shards().whole(), self.instant());
+        let mut list = Vec::new();
+        for shard in whole.shards() {
+            let matching = |client: &Arc<Client>| matcher.matches(client, shard);
+            let users = shard.users.iter().filter(|(_, entry)| entry.clients.iter().any(matching));
+            list.extend(users.filter_map(|(user, entry)| online_user(user, entry, at)));
+        }
+        Ok(Page { total: list.len(), list, state: state(&whole.stream, at) })
     }
 
     async fn counts(&self) -> Result<(OnlineCounts, StreamState), PresenceError> {
-        let tables = self.manager.tables();
-        Ok((tables.counts(), self.state(&tables, Instant::of(self.manager.clock()))))
+        let whole = self.manager.shards().whole();
+        Ok((whole.counts(), state(&whole.stream, self.instant())))
     }
 
     async fn why(&self, user: &UserKey) -> Result<(Why, StreamState), PresenceError> {
-        let tables = self.manager.tables();
-        let at = Instant::of(self.manager.clock());
-        let entry = tables.users.get(user);
+        let (shard, at) = (self.manager.shards().of(user), self.instant());
+        let entry = shard.users.get(user);
         let leaving = entry.and_then(|entry| entry.leaving);
         let clients = entry.map_or(&[][..], |entry| &entry.clients);
         let why = Why {
             clients: clients.iter().map(|client| evidence(client, leaving.is_some(), at)).collect(),
             leaving_until: leaving.map(|grace| at.wall(grace.until)),
-            last_leave: tables.last_leave(user).cloned(),
+            last_leave: shard.last_leave(user).cloned(),
         };
-        Ok((why, self.state(&tables, at)))
+        let state = state(&shard.stream(), at);
+        Ok((why, state))
     }
 
     async fn lookup(&self, users: &[UserKey]) -> Result<(Vec<Option<Found>>, StreamState), PresenceError> {
-        let tables = self.manager.tables();
-        let at = Instant::of(self.manager.clock());
-        let one = |user| match tables.users.get(user) {
-            Some(entry) => Some(Found {
-                online: true,
-                clients: entry.clients.iter().filter(|client| !client.is_closing()).count(),
-                last_seen_at: last_seen(entry, at),
-            }),
-            None => {
-                tables.last_leave(user).map(|leave| Found { online: false, clients: 0, last_seen_at: Some(leave.at) })
+        let (shards, at) = (self.manager.shards(), self.instant());
+        let as_of = state(&shards.stream(), at);
+        let one = |user| {
+            let shard = shards.of(user);
+            match shard.users.get(user) {
+                Some(entry) => Some(Found {
+                    online: true,
+                    clients: entry.clients.iter().filter(|client| !client.is_closing()).count(),
+                    last_seen_at: last_seen(entry, at),
+                }),
+                None => shard.last_leave(user).map(|leave| Found {
+                    online: false,
+                    clients: 0,
+                    last_seen_at: Some(leave.at),
+                }),
             }
         };
-        Ok((users.iter().map(one).collect(), self.state(&tables, at)))
+        Ok((users.iter().map(one).collect(), as_of))
     }
 
     async fn subscribe(&self, client: &Arc<Client>) -> Result<(OnlineCounts, StreamState), PresenceError> {
-        let mut tables = self.manager.tables();
-        // A socket that has just left must not be listened for: its registration is gone.
-        if tables.clients.contains_key(&client.id) && !client.is_shut() {
-            tables.stream.subscribe(client);
+        let mut whole = self.manager.shards().whole();
+        // A socket that has just left must not be listened for, nor one whose rights have just changed.
+        if whole.client(client.id).is_some() && !client.is_shut() && client.may(Permission::OnlineRead) {
+            whole.stream.subscribe(client);
         }
-        Ok((tables.counts(), self.state(&tables, Instant::of(self.manager.clock()))))
+        Ok((whole.counts(), state(&whole.stream, self.instant())))
     }
 
     fn release(&self, client: &Client) {
-        self.manager.tables().stream.release(client);
+        self.manager.shards().stream().release(client);
     }
 
     fn unsubscribe(&self, client: &Client) {
-        self.manager.tables().stream.unsubscribe(client.id);
+        self.manager.shards().stream().unsubscribe(client.id);
     }
+}
+
+fn state(stream: &Stream, at: Instant) -> StreamState {
+    StreamState { rev: stream.rev, as_of: at.now, complete: true }
 }
 
 fn part(row: OnlineClient) -> RowPart {

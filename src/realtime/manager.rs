@@ -1,12 +1,12 @@
 //! The client manager: which clients are connected to this node, their heartbeat timestamps, their rooms. Registration is a
 //! guard whose drop is the only way out, and it removes only itself, never a newer connection of the same user.
 //!
-//! One lock holds all tables. It is held for a few map operations and never while a socket is written to a receiver, so
-//! first-in and last-out of a user are decided in one place, and no two counts can disagree.
+//! The tables are sharded by user. A shard's lock is held for a few map operations and never while a message is sent, so
+//! connecting, leaving, joining and quitting cost the same among ten thousand as among ten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,9 +16,10 @@ use super::broker::Target;
 use super::client::{Client, NewClient};
 use super::outbound::QueueLimits;
 use super::presence::{Cause, LastLeave};
-use super::tables::Tables;
+use super::shard::{Shard, ShardLimits};
+use super::shards::{SHARDS, Shards};
 use super::wire::Wire;
-use crate::auth::{Permission, Permissions, Rights, UserKey, limit_key};
+use crate::auth::{Permissions, Rights, UserKey, limit_key};
 use crate::clock::Clock;
 use crate::protocol::{CloseCode, CloseReason, Message};
 
@@ -62,9 +63,21 @@ pub struct TooManyRooms;
 pub struct ClientManager {
     clock: Arc<dyn Clock>,
     limits: ManagerLimits,
-    tables: Mutex<Tables>,
+    shards: Shards,
+    /// Open sockets.
+    open: AtomicUsize,
+    /// Open sockets by address.
+    addresses: Mutex<HashMap<IpAddr, usize>>,
     delivered: AtomicU64,
     dropped: AtomicU64,
+}
+
+/// Clients that a target means, in portions that are taken under one lock each and used outside of it.
+pub(super) struct Selected {
+    /// Each client once.
+    pub(super) clients: Vec<Arc<Client>>,
+    /// Distinct users among them; none of another portion.
+    pub(super) users: usize,
 }
 
 /// The socket's side of a registration. Dropping it takes the client out of the manager.
@@ -82,24 +95,42 @@ struct AuthChanged {
 impl ClientManager {
     /// An empty one.
     pub fn new(clock: Arc<dyn Clock>, limits: ManagerLimits) -> ClientManager {
-        let tables = Mutex::new(Tables::new(limits.max_leaves));
-        ClientManager { clock, limits, tables, delivered: AtomicU64::new(0), dropped: AtomicU64::new(0) }
+        ClientManager {
+            clock,
+            shards: Shards::new(limits.of_shard()),
+            limits,
+            open: AtomicUsize::new(0),
+            addresses: Mutex::default(),
+            delivered: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     /// Whether such a client would be taken now: asked before the upgrade, where an HTTP status can still be answered.
     pub fn admits(&self, user: &UserKey, ip: IpAddr) -> Result<(), Refused> {
-        self.check(&self.tables(), user, ip)
+        if self.open.load(Relaxed) >= self.limits.max_clients {
+            return Err(Refused::Full);
+        }
+        if self.addresses().get(&limit_key(ip)).is_some_and(|open| *open >= self.limits.per_address) {
+            return Err(Refused::TooManyOfAddress);
+        }
+        self.admits_of_user(&self.shards.of(user), user)
     }
 
     /// Takes a client in. Its guard takes it out again.
     pub fn register(self: &Arc<Self>, new: NewClient, stream: Arc<Wire>) -> Result<Registration, Refused> {
-        let mut tables = self.tables();
-        self.check(&tables, &new.user, new.ip)?;
-        let replaced = self.oldest_beyond(&tables, &new.user);
-        let client = Client::new(new, stream, self.limits.queue, self.clock.now(), self.clock.monotonic());
-        let client = Arc::new(client);
-        tables.add(client.clone(), limit_key(client.ip));
-        drop(tables);
+        let address = self.take_address(new.ip)?;
+        if self.open.fetch_add(1, Relaxed) >= self.limits.max_clients {
+            self.give_back(address);
+            return Err(Refused::Full);
+        }
+        let (client, replaced) = match self.add(new, stream) {
+            Ok(added) => added,
+            Err(refused) => {
+                self.give_back(address);
+                return Err(refused);
+            }
+        };
         if let Some(oldest) = replaced {
             let reason = CloseReason::new(CloseCode::Replaced).text("a newer connection took its place");
             oldest.close_now(None, &reason, Cause::Replaced);
@@ -107,113 +138,94 @@ impl ClientManager {
         Ok(Registration { manager: self.clone(), client })
     }
 
-    fn check(&self, tables: &Tables, user: &UserKey, ip: IpAddr) -> Result<(), Refused> {
-        if tables.clients.len() >= self.limits.max_clients {
-            return Err(Refused::Full);
-        }
-        if tables.sockets_of_address(limit_key(ip)) >= self.limits.per_address {
-            return Err(Refused::TooManyOfAddress);
-        }
-        if !self.limits.replace_oldest && open_of(tables, user).count() >= self.limits.per_user {
-            return Err(Refused::TooManyOfUser);
-        }
-        Ok(())
+    /// The new client, and the one whose place it takes.
+    fn add(&self, new: NewClient, stream: Arc<Wire>) -> Result<(Arc<Client>, Option<Arc<Client>>), Refused> {
+        let id = self.shards.client_id(&new.user);
+        let mut shard = self.shards.of(&new.user);
+        self.admits_of_user(&shard, &new.user)?;
+        let beyond = shard.open_of(&new.user).count() >= self.limits.per_user;
+        let replaced = beyond.then(|| shard.open_of(&new.user).next().cloned()).flatten();
+        let client = Client::new(id, new, stream, self.limits.queue, self.clock.now(), self.clock.monotonic());
+        let client = Arc::new(client);
+        shard.add(client.clone());
+        Ok((client, replaced))
     }
 
-    fn oldest_beyond(&self, tables: &Tables, user: &UserKey) -> Option<Arc<Client>> {
-        (open_of(tables, user).count() >= self.limits.per_user).then(|| open_of(tables, user).next().cloned()).flatten()
+    fn admits_of_user(&self, shard: &Shard, user: &UserKey) -> Result<(), Refused> {
+        let full = !self.limits.replace_oldest && shard.open_of(user).count() >= self.limits.per_user;
+        if full { Err(Refused::TooManyOfUser) } else { Ok(()) }
+    }
+
+    fn take_address(&self, ip: IpAddr) -> Result<IpAddr, Refused> {
+        let address = limit_key(ip);
+        let mut addresses = self.addresses();
+        let open = addresses.entry(address).or_default();
+        if *open >= self.limits.per_address {
+            return Err(Refused::TooManyOfAddress);
+        }
+        *open += 1;
+        Ok(address)
+    }
+
+    fn give_back(&self, address: IpAddr) {
+        self.open.fetch_sub(1, Relaxed);
+        let mut addresses = self.addresses();
+        if let Some(open) = addresses.get_mut(&address) {
+            *open -= 1;
+            if *open == 0 {
+                addresses.remove(&address);
+            }
+        }
     }
 
     /// Makes the client a member; the rooms it is in now. Joining twice is joining once.
     pub fn join(&self, client: &Client, room: &str) -> Result<Vec<Arc<str>>, TooManyRooms> {
-        let mut tables = self.tables();
-        let Some(handle) = tables.clients.get(&client.id).cloned() else { return Ok(Vec::new()) };
-        let joined = tables.joined.entry(client.id).or_default();
+        let mut shard = self.shards.of_client(client.id);
+        let Some(handle) = shard.clients.get(&client.id).cloned() else { return Ok(Vec::new()) };
+        let joined = shard.rooms_of(client.id);
         if joined.iter().all(|other| **other != *room) {
             if joined.len() >= self.limits.max_rooms {
                 return Err(TooManyRooms);
             }
-            let room: Arc<str> = room.into();
-            joined.push(room.clone());
-            let room = tables.rooms.get_key_value(&room).map_or(room, |(shared, _)| shared.clone());
-            tables.rooms.entry(room).or_default().insert(client.id, handle);
-            tables.stream.changed(client.id);
+            shard.enter_room(room, handle);
         }
-        Ok(tables.rooms_of(client.id).to_vec())
+        Ok(shard.rooms_of(client.id).to_vec())
     }
 
     /// Ends the membership; the rooms it is in now. Quitting a room one is not in changes nothing.
     pub fn quit(&self, client: &Client, room: &str) -> Vec<Arc<str>> {
-        let mut tables = self.tables();
-        if let Some(joined) = tables.joined.get_mut(&client.id) {
-            let before = joined.len();
-            joined.retain(|other| **other != *room);
-            if joined.len() < before {
-                tables.leave_room(room, client.id);
-                tables.stream.changed(client.id);
-            }
-            if tables.rooms_of(client.id).is_empty() {
-                tables.joined.remove(&client.id);
-            }
-        }
-        tables.rooms_of(client.id).to_vec()
+        let mut shard = self.shards.of_client(client.id);
+        shard.quit_room(room, client.id);
+        shard.rooms_of(client.id).to_vec()
     }
 
     /// The clients a target means, each once. With `leaving`, those that wait out a grace as well.
     pub fn select(&self, target: &Target, leaving: bool) -> Vec<Arc<Client>> {
-        let tables = self.tables();
-        let mut found: Vec<Arc<Client>> = match target {
-            Target::Everyone => tables.clients.values().cloned().collect(),
-            Target::Users(users) => {
-                users.iter().filter_map(|user| tables.users.get(user)).flat_map(|entry| entry.clients.clone()).collect()
-            }
-            Target::Roles(roles) => {
-                let has = |client: &&Arc<Client>| client.rights().roles.iter().any(|role| roles.contains(role));
-                tables.clients.values().filter(has).cloned().collect()
-            }
-            Target::Rooms(rooms) => rooms
-                .iter()
-                .filter_map(|room| tables.rooms.get(room))
-                .flat_map(|members| members.values().cloned())
-                .collect(),
-            Target::Clients(ids) => ids.iter().filter_map(|id| tables.clients.get(id).cloned()).collect(),
-            Target::Sessions(ids) => ids.iter().filter_map(|id| tables.sessions.get(id)).flatten().cloned().collect(),
-        };
-        if matches!(target, Target::Rooms(_) | Target::Clients(_) | Target::Users(_) | Target::Sessions(_)) {
-            found.sort_unstable_by_key(|client| client.id);
-            found.dedup_by_key(|client| client.id);
-        }
-        if !leaving {
-            found.retain(|client| !client.is_closing());
-        }
-        found
+        self.portions(target, leaving).flat_map(|portion| portion.clients).collect()
+    }
+
+    /// The same, portion by portion.
+    pub(super) fn portions(&self, target: &Target, leaving: bool) -> impl Iterator<Item = Selected> {
+        self.shards
+            .each()
+            .map(move |shard| Selected::of(&shard, target, leaving))
+            .filter(|some| !some.clients.is_empty())
     }
 
     /// Takes out a client that only waits out its grace. Nothing happens to a connected one: its task does that.
     pub fn dismiss(&self, client: &Client, cause: Cause) {
-        let mut tables = self.tables();
-        if client.is_shut() && tables.is_leaving(client) {
-            tables.remove(client.id, cause);
-            tables.remember(&client.user, LastLeave { cause, at: self.clock.now(), client: client.id });
+        let mut shard = self.shards.of_client(client.id);
+        if client.is_shut() && shard.is_leaving(client) {
+            shard.remove(client.id, cause);
+            shard.remember(&client.user, LastLeave { cause, at: self.clock.now(), client: client.id });
         }
     }
 
     /// Gives all clients of a user new rights, and tells those whose permissions changed.
     pub fn set_rights(&self, user: &UserKey, rights: &Arc<Rights>) {
-        let mut tables = self.tables();
-        let clients = tables.users.get(user).map(|entry| entry.clients.clone()).unwrap_or_default();
-        for client in clients {
-            let (before, after) = (client.set_rights(rights), client.rights());
-            if before == after {
-                continue;
-            }
-            tables.count_roles(&before, -1);
-            tables.count_roles(&after, 1);
-            tables.stream.changed(client.id);
-            if !after.permissions.contains(Permission::OnlineRead) {
-                tables.stream.unsubscribe(client.id);
-            }
-            self.tell_change(&client, before.permissions, after.permissions);
+        let changed = self.shards.of(user).set_rights(user, rights);
+        for (client, before) in changed {
+            self.tell_change(&client, before.permissions, client.rights().permissions);
         }
     }
 
@@ -225,14 +237,24 @@ impl ClientManager {
     /// Clients without a frame for `idle`: closes them with 4001 and says how many.
     pub fn evict_stale(&self, idle: Duration) -> usize {
         let now = self.clock.monotonic();
-        let clients = self.select(&Target::Everyone, false);
-        let stale = clients.iter().filter(|client| now.saturating_sub(client.last_frame()) > idle);
-        stale.map(|client| client.close_now(None, &CloseReason::new(CloseCode::Stale), Cause::Timeout)).count()
+        let is_stale = |client: &&Arc<Client>| now.saturating_sub(client.last_frame()) > idle && !client.is_closing();
+        let mut evicted = 0;
+        for shard in self.shards.each() {
+            let stale: Vec<_> = shard.everyone().filter(is_stale).cloned().collect();
+            drop(shard);
+            evicted += stale.len();
+            stale.iter().for_each(|client| client.close_now(None, &CloseReason::new(CloseCode::Stale), Cause::Timeout));
+        }
+        evicted
     }
 
     /// Sockets that ended since the start, by cause.
     pub fn ends(&self) -> BTreeMap<Cause, u64> {
-        self.tables().ends.clone()
+        let mut ends = BTreeMap::new();
+        for shard in self.shards.each() {
+            shard.ends.iter().for_each(|(cause, count)| *ends.entry(*cause).or_default() += count);
+        }
+        ends
     }
 
     /// Messages handed to sockets or their queues since the start, and messages that found a full queue or none.
@@ -242,7 +264,13 @@ impl ClientManager {
 
     /// Entries of everything here that a caller can make grow, by name.
     pub fn sizes(&self) -> Vec<(&'static str, usize)> {
-        self.tables().sizes()
+        let mut sizes = BTreeMap::new();
+        for shard in self.shards.each() {
+            shard.sizes().into_iter().for_each(|(name, entries)| *sizes.entry(name).or_default() += entries);
+        }
+        let others =
+            [("addresses", self.addresses().len()), ("online_subscribers", self.shards.stream().subscribers())];
+        sizes.into_iter().chain(others).collect()
     }
 
     pub(super) fn count_deliveries(&self, delivered: usize, dropped: usize) {
@@ -252,7 +280,7 @@ impl ClientManager {
 
     /// Listed clients, those in the grace included.
     pub fn len(&self) -> usize {
-        self.tables().clients.len()
+        self.shards.each().map(|shard| shard.clients.len()).sum()
     }
 
     /// Whether nobody is here.
@@ -260,16 +288,12 @@ impl ClientManager {
         self.len() == 0
     }
 
-    /// Distinct users among some clients.
-    pub fn users_among(clients: &[Arc<Client>]) -> usize {
-        let mut users: Vec<&UserKey> = clients.iter().map(|client| &client.user).collect();
-        users.sort_unstable();
-        users.dedup();
-        users.len()
+    pub(super) fn shards(&self) -> &Shards {
+        &self.shards
     }
 
-    pub(super) fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.tables.lock().expect("nothing panics while holding the tables")
+    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.addresses.lock().expect("nothing panics while holding the addresses")
     }
 
     pub(super) fn clock(&self) -> &dyn Clock {
@@ -290,19 +314,65 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let client = &self.client;
+        let (client, manager) = (&self.client, &self.manager);
         client.ended(Cause::Lost);
         client.set_shut();
-        let (cause, clock) = (client.end().unwrap_or(Cause::Lost), &self.manager.clock);
-        let mut tables = self.manager.tables();
-        tables.stream.unsubscribe(client.id);
-        *tables.ends.entry(cause).or_default() += 1;
-        tables.lose(client, limit_key(client.ip), cause, clock.monotonic(), self.manager.limits.grace);
-        tables.remember(&client.user, LastLeave { cause, at: clock.now(), client: client.id });
+        let (cause, now) = (client.end().unwrap_or(Cause::Lost), manager.clock.monotonic());
+        let mut shard = manager.shards.of_client(client.id);
+        shard.stream().unsubscribe(client.id);
+        shard.lose(client, cause, now, manager.limits.grace, manager.limits.of_shard());
+        shard.remember(&client.user, LastLeave { cause, at: manager.clock.now(), client: client.id });
+        drop(shard);
+        manager.give_back(limit_key(client.ip));
     }
 }
 
-/// The user's clients that can still be reached, oldest first.
-fn open_of<'a>(tables: &'a Tables, user: &UserKey) -> impl Iterator<Item = &'a Arc<Client>> {
-    tables.users.get(user).into_iter().flat_map(|entry| &entry.clients).filter(|client| !client.is_closing())
+impl ManagerLimits {
+    fn of_shard(&self) -> ShardLimits {
+        ShardLimits { leaves: self.max_leaves.div_ceil(SHARDS), leaving: self.max_clients.div_ceil(SHARDS) }
+    }
+}
+
+impl Selected {
+    fn of(shard: &Shard, target: &Target, leaving: bool) -> Selected {
+        let wanted = |client: &&Arc<Client>| leaving || !client.is_closing();
+        let by_user = |may: &dyn Fn(&Client) -> bool| {
+            let mut selected = Selected { clients: Vec::new(), users: 0 };
+            for entry in shard.users.values() {
+                let before = selected.clients.len();
+                selected.clients.extend(entry.clients.iter().filter(wanted).filter(|client| may(client)).cloned());
+                selected.users += usize::from(selected.clients.len() > before);
+            }
+            selected
+        };
+        match target {
+            Target::Everyone => by_user(&|_| true),
+            Target::Roles(roles) => by_user(&|client| client.rights().roles.iter().any(|role| roles.contains(role))),
+            Target::Users(users) => {
+                let entries = users.iter().filter_map(|user| shard.users.get(user));
+                Selected::each_once(entries.flat_map(|entry| &entry.clients).filter(wanted))
+            }
+            Target::Rooms(rooms) => {
+                let members = rooms.iter().filter_map(|room| shard.rooms.get(room)).flat_map(HashMap::values);
+                Selected::each_once(members.filter(wanted))
+            }
+            Target::Clients(ids) => {
+                Selected::each_once(ids.iter().filter_map(|id| shard.clients.get(id)).filter(wanted))
+            }
+            Target::Sessions(ids) => {
+                Selected::each_once(ids.iter().flat_map(|id| shard.of_session(*id)).filter(wanted))
+            }
+        }
+    }
+
+    fn each_once<'a>(clients: impl Iterator<Item = &'a Arc<Client>>) -> Selected {
+        let mut clients: Vec<Arc<Client>> = clients.cloned().collect();
+        clients.sort_unstable_by_key(|client| client.id);
+        clients.dedup_by_key(|client| client.id);
+        let mut users: Vec<&UserKey> = clients.iter().map(|client| &client.user).collect();
+        users.sort_unstable();
+        users.dedup();
+        let users = users.len();
+        Selected { clients, users }
+    }
 }

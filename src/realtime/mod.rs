@@ -11,8 +11,10 @@ mod manager;
 mod outbound;
 mod presence;
 mod query;
+mod shard;
+mod shards;
 mod stream;
-mod tables;
+
 mod wire;
 
 pub use broker::{Broker, Delivered, MemoryBroker, Payload, Publication, Target};

@@ -1,6 +1,5 @@
 //! Filters, order and rows of the online list.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +9,8 @@ use uuid::Uuid;
 
 use super::client::Client;
 use super::presence::{Column, Evidence, OnlineClient, OnlineFilter, OnlineQuery, shown_ip};
-use super::tables::Tables;
+use super::shard::Shard;
+use super::shards::Whole;
 use crate::auth::UserKey;
 use crate::clock::Clock;
 
@@ -58,8 +58,8 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    pub(super) fn matches(&self, client: &Client, rooms: &[Arc<str>]) -> bool {
-        let filter = self.filter;
+    pub(super) fn matches(&self, client: &Client, shard: &Shard) -> bool {
+        let (filter, rooms) = (self.filter, || shard.rooms_of(client.id).iter());
         let rights = client.rights();
         let in_list = |list: &HashSet<Uuid>, id| list.is_empty() || list.contains(id);
         in_list(&self.clients, &client.id)
@@ -67,7 +67,7 @@ impl<'a> Matcher<'a> {
             && (self.users.is_empty() || self.users.contains(&client.user))
             && self.username.as_ref().is_none_or(|part| rights.username.to_lowercase().contains(part.as_str()))
             && filter.app.as_ref().is_none_or(|app| *app == *client.app)
-            && filter.room.as_ref().is_none_or(|room| rooms.iter().any(|joined| **joined == **room))
+            && filter.room.as_ref().is_none_or(|room| rooms().any(|joined| **joined == **room))
             && filter.role.as_ref().is_none_or(|role| rights.roles.iter().any(|has| **has == **role))
             && filter.node.as_ref().is_none_or(|node| *node == *self.node)
             && filter.device.as_ref().is_none_or(|device| *device == client.agent.device)
@@ -77,10 +77,16 @@ impl<'a> Matcher<'a> {
             && filter.logged_in_to.is_none_or(|to| client.logged_in_at <= to)
             && filter.ip_in.is_none_or(|network| network.contains(&self.visible(client.ip)))
             && filter.ip_contains.as_ref().is_none_or(|part| shown_ip(client.ip, self.whole_ip).contains(part.as_str()))
-            && self.text.as_ref().is_none_or(|part| self.has_text(client, rooms, &rights.username, part))
+            && self.text.as_ref().is_none_or(|part| self.has_text(client, rooms(), &rights.username, part))
     }
 
-    fn has_text(&self, client: &Client, rooms: &[Arc<str>], username: &str, part: &str) -> bool {
+    fn has_text<'r>(
+        &self,
+        client: &Client,
+        mut rooms: impl Iterator<Item = &'r Arc<str>>,
+        username: &str,
+        part: &str,
+    ) -> bool {
         let holds = |text: &str| text.to_lowercase().contains(part);
         holds(username)
             || holds(client.user.as_str())
@@ -88,7 +94,7 @@ impl<'a> Matcher<'a> {
             || holds(&client.agent.browser)
             || holds(&client.agent.os)
             || holds(&client.id.to_string())
-            || rooms.iter().any(|room| holds(room))
+            || rooms.any(|room| holds(room))
     }
 
     /// The address a viewer may reason about: the masked one says nothing of the host.
@@ -99,50 +105,66 @@ impl<'a> Matcher<'a> {
 
 /// What a row is sorted by, read once: a key that changed while sorting would make the order impossible.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
+enum Key<'a> {
     Number(i64),
     Address(IpAddr),
-    Text(String),
+    Id(Uuid),
+    Text(&'a str),
+    Name(Arc<str>),
 }
 
-/// The matching clients in order.
-pub(super) fn sorted(mut clients: Vec<Arc<Client>>, query: &OnlineQuery, at: Instant) -> Vec<Arc<Client>> {
-    if matches!(query.sort, Column::Node) {
-        clients.sort_unstable_by_key(|client| client.id);
-        return clients;
+/// A listed client and the shard it is in.
+type Listed<'a> = (&'a Client, &'a Shard);
+
+/// The matching clients of a page in order, and how many match. The page is selected before it is sorted, and nothing is copied
+/// of the others.
+pub(super) fn page<'a>(
+    whole: &'a Whole<'_>,
+    matcher: &Matcher<'_>,
+    query: &OnlineQuery,
+    at: Instant,
+) -> (Vec<Listed<'a>>, usize) {
+    let mut found: Vec<(Key<'a>, Listed<'a>)> = Vec::new();
+    for shard in whole.shards() {
+        let matching = shard.everyone().filter(|client| matcher.matches(client, shard));
+        found.extend(matching.map(|client| (key(client, query, at), (&**client, shard))));
     }
-    let mut keyed: Vec<(Key, Arc<Client>)> =
-        clients.into_iter().map(|client| (key(&client, query, at), client)).collect();
-    keyed.sort_unstable_by(|(a, first), (b, second)| {
-        let order = a.cmp(b);
-        let order = if query.descending { order.reverse() } else { order };
-        order.then_with(|| tie(first, second))
-    });
-    keyed.into_iter().map(|(_, client)| client).collect()
+    let total = found.len();
+    let order = |a: &(Key<'a>, Listed<'a>), b: &(Key<'a>, Listed<'a>)| {
+        let order = if query.descending { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) };
+        order.then_with(|| a.1.0.id.cmp(&b.1.0.id))
+    };
+    for end in [query.offset.saturating_add(query.limit), query.offset] {
+        if (1..found.len()).contains(&end) {
+            found.select_nth_unstable_by(end - 1, order);
+        }
+        if end > query.offset {
+            found.truncate(end);
+        }
+    }
+    let mut page = found.split_off(query.offset.min(found.len()));
+    page.sort_unstable_by(order);
+    (page.into_iter().map(|(_, listed)| listed).collect(), total)
 }
 
-fn tie(first: &Client, second: &Client) -> Ordering {
-    first.id.cmp(&second.id)
-}
-
-fn key(client: &Client, query: &OnlineQuery, at: Instant) -> Key {
+fn key<'a>(client: &'a Client, query: &OnlineQuery, at: Instant) -> Key<'a> {
     match query.sort {
-        Column::Id => Key::Text(client.id.to_string()),
+        Column::Id => Key::Id(client.id),
         Column::Ip if query.whole_ip => Key::Address(client.ip),
         Column::Ip => Key::Address(crate::auth::network_of(client.ip)),
-        Column::Os => Key::Text(client.agent.os.clone()),
-        Column::Browser => Key::Text(client.agent.browser.clone()),
+        Column::Os => Key::Text(&client.agent.os),
+        Column::Browser => Key::Text(&client.agent.browser),
         Column::FirstTime => Key::Number(client.logged_in_at.timestamp()),
         Column::HeartbeatTime | Column::LastSeenAt => Key::Number(at.wall(client.last_frame()).timestamp_millis()),
-        Column::App => Key::Text(client.app.to_string()),
+        Column::App => Key::Text(&client.app),
         Column::UserId => match client.user.as_str().parse() {
             Ok(number) => Key::Number(number),
-            Err(_) => Key::Text(client.user.to_string()),
+            Err(_) => Key::Text(client.user.as_str()),
         },
-        Column::Username => Key::Text(client.rights().username.to_lowercase()),
-        Column::SessionId => Key::Text(client.session.to_string()),
+        Column::Username => Key::Name(lowercase(client.rights().username.clone())),
+        Column::SessionId => Key::Id(client.session),
         Column::ConnectedAt => Key::Number(client.connected_at.timestamp_millis()),
-        Column::Device => Key::Text(client.agent.device.clone()),
+        Column::Device => Key::Text(&client.agent.device),
         Column::Node => Key::Number(0),
         Column::RttMs => Key::Number(client.rtt_ms().map_or(-1, i64::from)),
         Column::FramesIn => Key::Number(client.frames_in() as i64),
@@ -151,8 +173,17 @@ fn key(client: &Client, query: &OnlineQuery, at: Instant) -> Key {
     }
 }
 
+/// The same name where it is in lower case already, as most are.
+fn lowercase(name: Arc<str>) -> Arc<str> {
+    if name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        name
+    } else {
+        name.to_lowercase().into()
+    }
+}
+
 /// The row of a client.
-pub(super) fn row(client: &Client, tables: &Tables, whole_ip: bool, node: &Arc<str>, at: Instant) -> OnlineClient {
+pub(super) fn row(client: &Client, shard: &Shard, whole_ip: bool, node: &Arc<str>, at: Instant) -> OnlineClient {
     let rights = client.rights();
     let seen = at.wall(client.last_frame());
     OnlineClient {
@@ -168,7 +199,7 @@ pub(super) fn row(client: &Client, tables: &Tables, whole_ip: bool, node: &Arc<s
         avatar: client.avatar.clone(),
         session_id: client.session,
         roles: rights.roles.clone(),
-        rooms: tables.rooms_of(client.id).to_vec(),
+        rooms: shard.rooms_of(client.id).to_vec(),
         connected_at: client.connected_at,
         last_seen_at: seen,
         device: client.agent.device.clone(),
@@ -177,7 +208,7 @@ pub(super) fn row(client: &Client, tables: &Tables, whole_ip: bool, node: &Arc<s
         frames_in: client.frames_in(),
         frames_out: client.frames_out(),
         queue_bytes: client.waiting().1,
-        leaving: tables.is_leaving(client),
+        leaving: shard.is_leaving(client),
     }
 }
 

@@ -84,6 +84,11 @@ impl Stream {
         }
     }
 
+    /// Whether a difference is due that somebody waits for.
+    pub(super) fn is_due(&self) -> bool {
+        self.dirty && !self.subscribers.is_empty()
+    }
+
     /// The next difference, where there is any: what it is made of, and who gets it.
     pub(super) fn next(&mut self) -> Option<(Changes, Vec<Uuid>)> {
         if !std::mem::take(&mut self.dirty) {
@@ -93,16 +98,23 @@ impl Stream {
         Some((std::mem::take(&mut self.changes), self.subscribers.keys().copied().collect()))
     }
 
-    /// Hands a difference to those who were subscribed when it was taken.
-    pub(super) fn deliver<F: Fn(bool) -> Message>(&mut self, to: &[Uuid], mut difference: Encoded<F>) {
+    /// Hands a difference to those who were subscribed when it was taken. Who still waits for the reply gets it later; what
+    /// the others get is to be sent without the lock.
+    pub(super) fn deliver<F: Fn(bool) -> Message>(
+        &mut self,
+        to: &[Uuid],
+        difference: &mut Encoded<F>,
+    ) -> Vec<(Arc<Client>, Message)> {
+        let mut now = Vec::new();
         for id in to {
             let Some(subscriber) = self.subscribers.get_mut(id) else { continue };
             let message = difference.for_viewer(&subscriber.client);
             match &mut subscriber.held {
                 Some(held) => held.push(message),
-                None => _ = subscriber.client.send(&message),
+                None => now.push((subscriber.client.clone(), message)),
             }
         }
+        now
     }
 
     pub(super) fn subscribe(&mut self, client: &Arc<Client>) {
