@@ -10,10 +10,10 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
-use crate::realtime::{Heartbeat, LocalPresence, tick};
+use crate::realtime::{Heartbeat, LocalPresence, TICK, tick};
 use crate::services::Services;
 
-/// Between two looks at every client, and at the log writer's losses.
+/// Between two looks at the log writer's losses.
 const SECOND: Duration = Duration::from_secs(1);
 /// Between two looks at the key file: a key made by the command line is needed before its tokens are shown here.
 const KEYS: Duration = Duration::from_secs(60);
@@ -38,12 +38,13 @@ fn spawn(app: &App, ending: &CancellationToken, work: impl Future<Output = ()> +
 }
 
 async fn heartbeat(services: Services) {
-    let mut seconds = every(SECOND);
+    let (mut ticks, mut turn) = (every(TICK), 0_usize);
     loop {
-        seconds.tick().await;
+        ticks.tick().await;
+        turn = turn.wrapping_add(1);
         let socket = &services.config().socket;
         let heartbeat = Heartbeat { ping_interval: socket.ping_interval, pong_timeout: socket.pong_timeout };
-        tick(services.manager(), heartbeat).await;
+        tick(services.manager(), heartbeat, turn).await;
     }
 }
 

@@ -137,7 +137,7 @@ impl Registry {
     /// A text that is no frame. The eleventh in a minute closes the socket.
     fn malformed(&self, client: &Client, id: Option<&RequestId>, detail: &str) {
         let (clock, allowed) = (self.services.clock(), self.services.config().socket.bad_frames);
-        client.send(&Message::failure::<()>("error", id, Code::BadRequest, detail, None, clock.now().timestamp()));
+        client.send(&Message::failure::<()>("error", id, Code::BadRequest, detail, None, clock.unix()));
         if client.bad_frame(clock.monotonic(), allowed) {
             let reason = CloseReason::new(CloseCode::BadFrames).text("too many malformed frames in a minute");
             client.close(&reason, Cause::BadFrames);
@@ -179,19 +179,19 @@ impl Dispatch for Registry {
             Err(error) => ("error".to_owned(), error.id),
         };
         let data = RetryAfter { retry_after_ms: (retry_after.as_millis() as u64).max(1) };
-        let now = self.services.clock().now().timestamp();
+        let now = self.services.clock().unix();
         client.send(&Message::failure(&event, id.as_ref(), Code::TooMany, "too many frames", Some(&data), now));
     }
 }
 
 impl Context {
     fn fail(&self, event: &str, id: Option<&RequestId>, error: &EventError) {
-        let now = self.services.clock().now().timestamp();
+        let now = self.services.clock().unix();
         self.client.send(&Message::failure::<()>(event, id, error.code, &error.detail, None, now));
     }
 
     fn answer<T: Serialize>(&self, event: &str, id: Option<&RequestId>, reply: &T) {
-        let now = self.services.clock().now().timestamp();
+        let now = self.services.clock().unix();
         // A reply of `()` has no `data`, as in HotGo.
         let data = (size_of::<T>() > 0).then_some(reply);
         self.client.send(&Message::reply(event, id, data, now));
@@ -224,7 +224,8 @@ fn start<E: Event>(
                 context.fail(E::NAME, id.as_ref(), &error);
             }
         }
-        let took = context.services.clock().monotonic().saturating_sub(received);
+        // A difference of coarse times is right on average, and only the sum is shown.
+        let took = context.services.clock().coarse().saturating_sub(received);
         stats.micros.fetch_add(took.as_micros() as u64, Relaxed);
     }))
 }

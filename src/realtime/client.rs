@@ -206,6 +206,11 @@ impl Client {
         self.vitals.frames_in.fetch_add(1, Relaxed);
     }
 
+    /// Whether a ping has not been answered by a pong yet.
+    pub(super) fn awaits_pong(&self) -> bool {
+        self.vitals.ping_sent.load(Relaxed) > 0
+    }
+
     pub(super) fn ponged(&self, monotonic: Duration) {
         let now = millis(monotonic);
         self.vitals.last_pong.store(now, Relaxed);

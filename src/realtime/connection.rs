@@ -38,7 +38,7 @@ pub type Handling = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Who gives messages a meaning. Exactly one reply is sent by each future before it completes.
 pub trait Dispatch: Send + Sync + 'static {
-    /// Handles one text message of this client; what is left to do of it, if anything. `received` is monotonic.
+    /// Handles one text message of this client; what is left to do of it, if anything. `received` is monotonic and coarse.
     fn dispatch(&self, client: &Arc<Client>, text: &str, received: Duration) -> Option<Handling>;
     /// Answers a message that came too fast.
     fn refuse(&self, client: &Arc<Client>, text: &str, retry_after: Duration);
@@ -178,8 +178,10 @@ impl<D: Dispatch> Reader<D> {
     }
 
     fn incoming(&mut self, incoming: Incoming<'_>, work: &mut Work) {
-        let now = self.registration.clock().monotonic();
-        self.registration.client().touch(now);
+        let (client, clock) = (self.registration.client(), self.registration.clock());
+        // What may be the answer to a ping must not seem older than the ping, and its round trip is measured.
+        let now = if client.awaits_pong() { clock.monotonic() } else { clock.coarse() };
+        client.touch(now);
         match incoming {
             Incoming::Text(text) => {
                 let refused = self.too_fast(now);
@@ -209,7 +211,7 @@ impl<D: Dispatch> Reader<D> {
         work.running = None;
         while work.running.is_none() && !self.registration.client().is_closing() {
             let Some((text, refused)) = work.waiting.pop_front() else { return };
-            work.running = self.handle(&text, refused, self.registration.clock().monotonic());
+            work.running = self.handle(&text, refused, self.registration.clock().coarse());
         }
     }
 

@@ -1,5 +1,5 @@
 //! One look a second at every client: who gets a ping, who has not answered one, whose token is about to end. One timer for
-//! all connections instead of one for each.
+//! all connections instead of one for each; it looks at one shard after the other, so that a second's work is not done at once.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,19 +10,21 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 use tokio::task::yield_now;
 
-use super::broker::Target;
 use super::client::{Client, millis};
 use super::manager::ClientManager;
 use super::presence::Cause;
+use super::shards::SHARDS;
 use crate::protocol::{CloseCode, CloseReason, Message};
 
 /// A ping without payload, RFC 6455 section 5.5.2.
 const PING: Bytes = Bytes::from_static(&[0x89, 0x00]);
+/// Time between two ticks of the same shard.
+const ROUND: Duration = Duration::from_secs(1);
 /// Time between two ticks.
-pub(super) const TICK: Duration = Duration::from_secs(1);
+pub const TICK: Duration = Duration::from_nanos(ROUND.as_nanos() as u64 / SHARDS as u64);
 /// Clients looked at before somebody else has a turn: some 50 µs.
 const CLIENTS_PER_TURN: usize = 256;
-/// Rows whose heartbeat alone is shown anew in a tick, at most: what changes all the time must not fill the stream.
+/// Rows whose heartbeat alone is shown anew in a second, at most: what changes all the time must not fill the stream.
 const MAX_SEEN: usize = 500;
 /// Time before the end of a token at which the client is told.
 const WARNING: TimeDelta = TimeDelta::seconds(60);
@@ -43,28 +45,27 @@ struct Expiring {
     expires_at: String,
 }
 
-/// What has to happen once a second. Messages are not kept waiting for all of it.
-pub async fn tick(manager: &ClientManager, heartbeat: Heartbeat) {
+/// What has to happen once a second for the clients of a shard; the shards take turns, so `turn` counts ticks. Messages are not
+/// kept waiting for all of it.
+pub async fn tick(manager: &ClientManager, heartbeat: Heartbeat, turn: usize) {
     let (monotonic, now) = (manager.clock().monotonic(), manager.clock().now());
-    let recent = |client: &&Arc<Client>| client.last_pong().is_some_and(|pong| pong + TICK >= monotonic);
-    let mut seen = Vec::new();
-    for clients in manager.portions(&Target::Everyone, false).map(|portion| portion.clients) {
-        for turn in clients.chunks(CLIENTS_PER_TURN) {
-            for client in turn {
-                // First, since the first reason wins, and a client that is told of its token can mend it.
-                expire(client, now);
-                if !ping(client, monotonic, heartbeat) {
-                    client.close_now(None, &CloseReason::new(CloseCode::Stale), Cause::Timeout);
-                }
+    let shard = || manager.shards().at(turn % SHARDS);
+    let clients: Vec<_> = shard().everyone().filter(|client| !client.is_closing()).cloned().collect();
+    for some in clients.chunks(CLIENTS_PER_TURN) {
+        for client in some {
+            // First, since the first reason wins, and a client that is told of its token can mend it.
+            expire(client, now);
+            if !ping(client, monotonic, heartbeat) {
+                client.close_now(None, &CloseReason::new(CloseCode::Stale), Cause::Timeout);
             }
-            yield_now().await;
         }
-        let room = MAX_SEEN.saturating_sub(seen.len());
-        seen.extend(clients.iter().filter(recent).take(room).map(|client| client.id));
+        yield_now().await;
     }
-    manager.shards().each().for_each(|mut shard| shard.expire_leaving(monotonic));
+    shard().expire_leaving(monotonic);
+    let recent = |client: &&Arc<Client>| client.last_pong().is_some_and(|pong| pong + ROUND >= monotonic);
+    let seen = clients.iter().filter(recent).take(MAX_SEEN.div_ceil(SHARDS)).map(|client| client.id);
     let mut stream = manager.shards().stream();
-    seen.into_iter().for_each(|client| stream.seen(client));
+    seen.for_each(|client| stream.seen(client));
 }
 
 /// Whether the client still counts as alive.

@@ -20,7 +20,7 @@ mod wire;
 pub use broker::{Broker, Delivered, MemoryBroker, Payload, Publication, Target};
 pub use client::{Agent, Client, NewClient};
 pub use connection::{ConnectionLimits, Dispatch, Handling, run, send_away};
-pub use heartbeat::{Heartbeat, tick};
+pub use heartbeat::{Heartbeat, TICK, tick};
 pub use local::LocalPresence;
 pub use manager::{ClientManager, ManagerLimits, Refused, Registration};
 pub use outbound::{Delivery, QueueLimits};

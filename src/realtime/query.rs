@@ -225,3 +225,6 @@ pub(super) fn evidence(client: &Client, leaving: bool, at: Instant) -> Evidence 
         leaving,
     }
 }
+
+#[cfg(test)]
+mod tests;

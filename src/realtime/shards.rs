@@ -39,12 +39,12 @@ impl Shards {
 
     /// The shard with all that is known of this user.
     pub(super) fn of(&self, user: &UserKey) -> MutexGuard<'_, Shard> {
-        self.lock(self.place(user))
+        self.at(self.place(user))
     }
 
     /// The shard of a client with an id that [`Shards::client_id`] made; any shard for another one.
     pub(super) fn of_client(&self, id: Uuid) -> MutexGuard<'_, Shard> {
-        self.lock(usize::from(id.as_bytes()[15]) % SHARDS)
+        self.at(usize::from(id.as_bytes()[15]) % SHARDS)
     }
 
     /// A new UUIDv7, whose last byte, which is free to choose, says where the user's clients are.
@@ -54,9 +54,14 @@ impl Shards {
         Uuid::from_bytes(bytes)
     }
 
+    /// A shard by its place.
+    pub(super) fn at(&self, place: usize) -> MutexGuard<'_, Shard> {
+        self.shards[place].lock().expect("nothing panics while holding a shard")
+    }
+
     /// One shard after the other.
     pub(super) fn each(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
-        (0..SHARDS).map(|place| self.lock(place))
+        (0..SHARDS).map(|place| self.at(place))
     }
 
     /// All of them at one instant.
@@ -72,10 +77,6 @@ impl Shards {
 
     fn place(&self, user: &UserKey) -> usize {
         self.hasher.hash_one(user) as usize % SHARDS
-    }
-
-    fn lock(&self, place: usize) -> MutexGuard<'_, Shard> {
-        self.shards[place].lock().expect("nothing panics while holding a shard")
     }
 }
 

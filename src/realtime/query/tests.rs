@@ -1,0 +1,122 @@
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::auth::{Permissions, Rights};
+use crate::clock::ManualClock;
+use crate::realtime::{ClientManager, ManagerLimits, NewClient, QueueLimits, Registration, Wire};
+
+const COLUMNS: [Column; 6] =
+    [Column::Username, Column::Ip, Column::UserId, Column::App, Column::Id, Column::HeartbeatTime];
+
+/// User, name, last byte of the address, application.
+type Somebody = (u8, usize, u8, usize);
+
+/// Nobody's stream: nothing is sent here.
+fn wire() -> Arc<Wire> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let stream = runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        TcpStream::connect(listener.local_addr().unwrap()).await.unwrap()
+    });
+    let _guard = runtime.enter();
+    Arc::new(Wire::plain(stream))
+}
+
+fn listed(people: &[Somebody]) -> (Arc<ClientManager>, Vec<Registration>) {
+    let clock = Arc::new(ManualClock::new());
+    let limits = ManagerLimits {
+        max_clients: 1000,
+        per_user: 1000,
+        replace_oldest: false,
+        per_address: 1000,
+        max_rooms: 1,
+        queue: QueueLimits { bytes: 1, messages: 1 },
+        grace: std::time::Duration::ZERO,
+        max_leaves: 1,
+    };
+    let (manager, wire) = (Arc::new(ClientManager::new(clock.clone(), limits)), wire());
+    let registrations = people.iter().map(|&(user, name, ip, app)| {
+        let username = ["Ann", "bob", "Bob", "zoë"][name % 4].into();
+        let rights = Rights { username, roles: [].into(), permissions: Permissions::default() };
+        let new = NewClient {
+            user: UserKey::new(["", "shop"][usize::from(user) % 2], &user.to_string()),
+            session: Uuid::now_v7(),
+            app: ["", "crm"][app % 2].into(),
+            rights: Arc::new(rights),
+            scopes: Permissions::all(),
+            avatar: "".into(),
+            ip: IpAddr::V4(Ipv4Addr::new(10, 0, 0, ip)),
+            agent: Arc::default(),
+            logged_in_at: clock.now(),
+            expires_at: clock.now(),
+        };
+        manager.register(new, wire.clone()).unwrap()
+    });
+    (manager.clone(), registrations.collect())
+}
+
+/// What a reader of the list sees of the column: numbers before texts, names whatever the case.
+fn seen(row: &OnlineClient, column: Column) -> (i64, String) {
+    match column {
+        Column::Username => (0, row.username.to_lowercase()),
+        Column::Ip => (row.ip.rsplit('.').next().unwrap().parse().unwrap(), String::new()),
+        Column::UserId => row.user_id.parse().map_or((i64::MAX, row.user_id.clone()), |number| (number, String::new())),
+        Column::App => (0, row.app.to_string()),
+        Column::Id => (0, row.id.to_string()),
+        _ => (row.heartbeat_time, String::new()),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn every_client_is_on_exactly_one_page_in_the_order_of_the_column(
+        people in prop::collection::vec(any::<Somebody>(), 0..60),
+        (column, descending) in (prop::sample::select(&COLUMNS[..]), any::<bool>()),
+        limit in 1_usize..25,
+    ) {
+        let (manager, registrations) = listed(&people);
+        let (whole, at, node) = (manager.shards().whole(), Instant::of(manager.clock()), "n".into());
+        let filter = OnlineFilter::default();
+        let matcher = Matcher::new(&filter, true, "n");
+        let mut rows = Vec::new();
+        for offset in (0..=people.len()).step_by(limit) {
+            let query = OnlineQuery { filter: filter.clone(), sort: column, descending, offset, limit, whole_ip: true };
+            let (page, total) = page(&whole, &matcher, &query, at);
+            prop_assert_eq!(total, people.len());
+            prop_assert_eq!(page.len(), limit.min(people.len() - offset));
+            rows.extend(page.iter().map(|(client, shard)| row(client, shard, true, &node, at)));
+        }
+        drop(whole);
+        let mut ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        prop_assert_eq!(ids.len(), registrations.len());
+        let in_order = rows.windows(2).all(|pair| {
+            let (first, second) = (seen(&pair[0], column), seen(&pair[1], column));
+            let order = if descending { second.cmp(&first) } else { first.cmp(&second) };
+            order.then_with(|| pair[0].id.cmp(&pair[1].id)).is_lt()
+        });
+        prop_assert!(in_order, "not in the order of the column");
+    }
+
+    #[test]
+    fn who_has_come_and_gone_is_counted_nowhere(
+        people in prop::collection::vec(any::<Somebody>(), 0..40),
+        leaving in prop::collection::vec(any::<bool>(), 40),
+    ) {
+        let (manager, registrations) = listed(&people);
+        let stay: Vec<Registration> =
+            registrations.into_iter().zip(leaving).filter_map(|(one, leaves)| (!leaves).then_some(one)).collect();
+        let users: HashSet<String> = stay.iter().map(|one| one.client().user.to_string()).collect();
+        let counts = manager.shards().whole().counts();
+        prop_assert_eq!((counts.clients, counts.sessions, counts.users), (stay.len(), stay.len(), users.len()));
+        prop_assert_eq!(counts.by_app.values().sum::<usize>(), stay.len());
+        drop(stay);
+        let held = ["clients", "users", "sessions", "addresses", "leaving"];
+        prop_assert!(manager.sizes().iter().all(|(name, entries)| *entries == 0 || !held.contains(name)));
+    }
+}
