@@ -143,7 +143,7 @@ impl ClientManager {
         let id = self.shards.client_id(&new.user);
         let mut shard = self.shards.of(&new.user);
         self.admits_of_user(&shard, &new.user)?;
-        let beyond = shard.open_of(&new.user).count() >= self.limits.per_user;
+        let beyond = self.is_full(&shard, &new.user);
         let replaced = beyond.then(|| shard.open_of(&new.user).next().cloned()).flatten();
         let client = Client::new(id, new, stream, self.limits.queue, self.clock.now(), self.clock.monotonic());
         let client = Arc::new(client);
@@ -152,8 +152,14 @@ impl ClientManager {
     }
 
     fn admits_of_user(&self, shard: &Shard, user: &UserKey) -> Result<(), Refused> {
-        let full = !self.limits.replace_oldest && shard.open_of(user).count() >= self.limits.per_user;
+        let full = !self.limits.replace_oldest && self.is_full(shard, user);
         if full { Err(Refused::TooManyOfUser) } else { Ok(()) }
+    }
+
+    /// Counts the open ones only where the listed ones reach the limit.
+    fn is_full(&self, shard: &Shard, user: &UserKey) -> bool {
+        let listed = shard.users.get(user).map_or(0, |entry| entry.clients.len());
+        listed >= self.limits.per_user && shard.open_of(user).count() >= self.limits.per_user
     }
 
     fn take_address(&self, ip: IpAddr) -> Result<IpAddr, Refused> {
