@@ -207,7 +207,8 @@ mod tests {
     #[tokio::test]
     async fn a_redirect_is_an_answer_and_nobody_goes_there() {
         let (elsewhere, calls) = somebody(with_body(2)).await;
-        let moved = format!("HTTP/1.1 307 Moved\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let moved =
+            format!("HTTP/1.1 307 Moved\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         let (url, _) = somebody(moved).await;
         let sender = sender(&["127.0.0.0/8"]);
         assert_eq!(sender.ask(&url, "t", PATIENCE).await.unwrap().status, 307);
