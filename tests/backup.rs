@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
-use crate::harness::{PASSWORD, Said, Served, http_client, rollcall};
+use crate::harness::{PASSWORD, Port, Said, Served, http_client, rollcall, rollcall_with};
 
 /// A folder whose database is SQLite's, whatever the other tests run on.
 fn folder() -> TempDir {
@@ -214,8 +214,10 @@ async fn health_asks_the_running_server() {
     let server = Served::start(folder.path()).await;
     let listen = server.url.strip_prefix("http://").unwrap().to_owned();
     let settings = [("ROLLCALL__SERVER__LISTEN", listen.as_str())];
-    let health = || crate::harness::rollcall_with(folder.path(), &["health"], &settings);
+    let health = || rollcall_with(folder.path(), &["health"], &settings);
     assert_eq!(health().await.code, 0);
     assert_eq!(server.terminate().await, 0);
-    refused(&health().await, "Nobody answers");
+    let nobody = Port::reserve();
+    let settings = [("ROLLCALL__SERVER__LISTEN", &*format!("127.0.0.1:{}", nobody.number))];
+    refused(&rollcall_with(folder.path(), &["health"], &settings).await, "Nobody answers");
 }

@@ -7,22 +7,43 @@ use std::time::Duration;
 
 use rollcall::app::App;
 use rollcall::auth::Cost;
-use rollcall::clock::SystemClock;
+use rollcall::clock::{Clock, SystemClock};
 use rollcall::config::{Config, DatabaseTls, Secret};
+use sea_orm::{ConnectionTrait, Database, Statement};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::harness::other_system::{accept, hotgo_token, shop};
 use crate::harness::{
     Authority, DatabaseServer, PASSWORD, Served, TestApp, TestSocket, TestUser, eventually, http_client, rollcall,
     rollcall_with,
 };
 
-/// A server on this database whose statements may take a second.
+/// Connections of a server, at most.
+const MAX_CONNECTIONS: i64 = 3;
+
+/// How many connections there are beside this administrator's own.
+async fn connections(administrator: &str) -> i64 {
+    let count = if administrator.starts_with("postgres") {
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rollcall'"
+    } else {
+        "SELECT count(*) FROM information_schema.processlist WHERE db LIKE 't%'"
+    };
+    let connection = Database::connect(administrator).await.unwrap();
+    let row = connection.query_one_raw(Statement::from_string(connection.get_database_backend(), count)).await.unwrap();
+    row.unwrap().try_get_by(0).unwrap()
+}
+
+/// A server on this database whose statements may take three seconds.
 async fn on(url: String, remember: Duration) -> TestApp {
     TestApp::with(|config| {
+        accept(config, &shop(""));
         config.database.url = Secret::new(url);
-        config.database.timeout = Duration::from_secs(1);
+        config.database.timeout = Duration::from_secs(3);
+        config.database.max_connections = MAX_CONNECTIONS as u32;
         config.auth.remember_sessions = remember;
+        // A socket that reads nothing while a server starts and stops must not be taken for a lost one.
+        config.socket.ping_interval = Duration::from_secs(100_000);
     })
     .await
 }
@@ -44,9 +65,12 @@ async fn a_database_that_stops(kind: &str) {
     eve.connect(&app).await.close().await;
     assert_eq!(admin.delete(&format!("/api/v1/online/users/{}", eve.id), json!({})).await.status, 200);
     let stranger = app.user("stranger", "member").await;
+    let login = |id| app.foreign(hotgo_token(id, "ann", "clerk", app.clock.now().timestamp()));
+    let (ann, never) = (login(1), login(2));
     app.clock.advance(Duration::from_secs(61));
-    socket.ask("ping", json!({})).await;
-    assert_eq!(handshake(&app, &bob).await, 101);
+    for user in [&bob, &ann] {
+        assert_eq!(handshake(&app, user).await, 101);
+    }
 
     database.order("stop").await;
     let refused = admin.get("/api/v1/users").await;
@@ -56,18 +80,24 @@ async fn a_database_that_stops(kind: &str) {
     assert_eq!(socket.ask("join", json!({"id": "lobby"})).await["data"], json!(["lobby"]));
     assert_eq!(careful.ask("ping", json!({})).await["code"], 0);
     assert_eq!(handshake(&app, &bob).await, 101, "its session was seen a moment ago");
+    assert_eq!(handshake(&app, &ann).await, 101, "so was that of another system");
+    assert_eq!(handshake(&app, &never).await, 503, "a good signature is not enough");
     assert_eq!(handshake(&app, &eve).await, 503, "what was revoked is not remembered");
     assert_eq!(handshake(&app, &stranger).await, 503, "its session was seen too long ago");
     assert_eq!(handshake(&closed, &carol).await, 503, "remember_sessions is 0");
     app.clock.advance(Duration::from_secs(61));
-    assert_eq!(handshake(&app, &bob).await, 503, "a minute later nobody knows any more");
-    socket.ask("ping", json!({})).await;
+    for user in [&bob, &ann] {
+        assert_eq!(handshake(&app, user).await, 503, "a minute later nobody knows any more");
+    }
+    assert_eq!(socket.ask("ping", json!({})).await["code"], 0);
 
     database.order("start").await;
     eventually("REST answers again", || async { admin.get("/api/v1/users").await.status == 200 }).await;
     eventually("handshakes go on", || async { handshake(&app, &stranger).await == 101 }).await;
     eventually("there, too", || async { handshake(&closed, &carol).await == 101 }).await;
     assert_eq!(handshake(&app, &eve).await, 401);
+    assert_eq!(handshake(&app, &never).await, 101);
+    assert_eq!(app.anonymous("GET", "/health/ready", Value::Null).await.status, 200);
     assert_eq!(admin.delete(&format!("/api/v1/online/users/{}", bob.id), json!({})).await.status, 200);
     assert_eq!(socket.ended().await.code, 4410);
     drop(careful);
@@ -90,6 +120,11 @@ async fn a_database_that_hangs(kind: &str) {
     let app = on(database.empty().await, Duration::from_secs(60)).await;
     let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "member").await);
     let mut socket = bob.connect(&app).await;
+    let answers = futures_util::future::join_all((0..30).map(|_| admin.get("/api/v1/users"))).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    let open = connections(&database.url).await;
+    assert!((1..=MAX_CONNECTIONS).contains(&open), "{open} connections");
+
     database.order("pause").await;
     // The client's own patience is ten seconds.
     let hung = tokio::time::timeout(Duration::from_secs(10), admin.get("/api/v1/users")).await;

@@ -29,7 +29,17 @@ as_user() {
   fi
 }
 
-free_port() { node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })'; }
+# Not one that the system hands out to whoever asks for any: it must still be free when the server starts, and starts again.
+free_port() {
+  local port
+  while :; do
+    port=$((10240 + RANDOM % 20000))
+    if ! (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null; then
+      echo "$port"
+      return
+    fi
+  done
+}
 
 wait_for() { # wait_for COMMAND…: until it succeeds, for at most a minute
   for _ in $(seq 600); do
@@ -67,8 +77,8 @@ speak_tls() {
   esac
 }
 
-# PostgreSQL's backends leave the group of the one that started them.
-signal() { kill "-$1" "$server" $(cat "/proc/$server/task/"*/children); }
+# PostgreSQL's backends leave the group of the one that started them. One may end while we ask who there is.
+signal() { kill "-$1" "$server" $(cat "/proc/$server/task/"*/children) 2> /dev/null || kill -0 "$server"; }
 
 control() {
   echo "$ROLLCALL_TEST_DATABASE"

@@ -35,10 +35,19 @@ async fn the_tarball_has_all_and_its_binary_starts_in_an_empty_folder_as_the_ima
     let unit = std::fs::read_to_string(root.join("config/rollcall.service")).unwrap();
     assert!(unit.contains("\nLimitNOFILE=") && unit.contains("kill -HUP"), "{unit}");
     let licences = std::fs::read_to_string(root.join("THIRD-PARTY-LICENCES.txt")).unwrap();
-    for name in ["\npoem 3", "\nsea-orm 2", "\ntokio 1", "\nring 0", "Permission is hereby granted"] {
-        assert!(licences.contains(name), "{name}");
+    let (crates, packages) = licences.split_once("Packages in the page\n").unwrap();
+    for (of, names) in
+        [(crates, &["poem 3", "sea-orm 2", "tokio 1", "ring 0"][..]), (packages, &["vue 3", "naive-ui 2"])]
+    {
+        for name in names {
+            assert!(of.contains(&format!("\n{name}")), "{name}");
+        }
+        assert!(of.contains("Permission is hereby granted"));
     }
-    assert!(!licences.contains("\nproptest "), "what only tests use is in nobody's binary");
+    assert!(
+        !crates.contains("\nproptest ") && !packages.contains("\nvite "),
+        "what only builds and tests use is in nobody's binary"
+    );
 
     // Nothing beside it, nothing in the environment.
     let empty = folder.path().join("empty");

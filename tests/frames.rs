@@ -1,12 +1,10 @@
 //! Bad input on a socket: every frame gets an answer or a close code, the connection stays usable, the neighbour unaffected.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{TestApp, TestUser};
+use crate::harness::{PATIENCE, TestApp, TestUser};
 
 /// A socket by hand: what a library would not send.
 struct RawSocket {
@@ -43,7 +41,7 @@ impl RawSocket {
 
     async fn more(&mut self) {
         let mut buffer = [0; 4096];
-        let read = tokio::time::timeout(Duration::from_secs(10), self.stream.read(&mut buffer)).await;
+        let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await;
         let length = read.expect("bytes in time").unwrap();
         assert!(length > 0, "the connection ended without a word");
         self.read.extend_from_slice(&buffer[..length]);

@@ -26,6 +26,23 @@ async fn ready_is_said_only_with_a_database_and_before_the_goodbye() {
     app.services.draining().cancel();
     assert_eq!(ready(&app).await, (503, json!("draining")));
     app.shutdown().await;
+
+    // While it says goodbye to a socket, whoever asks anew finds nobody.
+    let app = TestApp::with(|config| config.server.drain = Duration::from_secs(10)).await;
+    let mut sockets = Vec::new();
+    for name in ["bob", "eve"] {
+        sockets.push(app.user(name, "member").await.connect(&app).await);
+    }
+    app.stop();
+    let url = app.url("/health/ready");
+    eventually("it is not ready", || async {
+        let asked = crate::harness::http_client().get(&url).send().await;
+        asked.is_err() || asked.is_ok_and(|answer| answer.status() == 503)
+    })
+    .await;
+    assert!(app.services.draining().is_cancelled());
+    drop(sockets);
+    app.shutdown().await;
 }
 
 /// A scrape, as lines.

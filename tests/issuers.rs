@@ -58,6 +58,8 @@ async fn rooms_pushes_and_kicks_tell_equal_ids_of_two_issuers_apart() {
     assert_eq!((kicked.status, &kicked.body["closed"], &kicked.body["upstream"]), (200, &json!(1), &json!("none")));
     assert_eq!(theirs.ended().await.code, 4410);
     assert_eq!(mine.ask("ping", json!({})).await["code"], 0);
+    let asked = admin.post("/api/v1/online/lookup", json!({"users": ["2", "shop:2"]})).await.body["users"].clone();
+    assert_eq!((&asked["2"]["online"], &asked["shop:2"]["online"]), (&json!(true), &json!(false)), "{asked}");
     drop(mine);
     app.shutdown().await;
 }

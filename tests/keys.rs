@@ -384,4 +384,9 @@ async fn the_command_line_makes_lists_and_revokes_keys_of_a_running_server() {
         assert!(refused.code != 0 && refused.err.contains(expected), "{words:?}: {}", refused.err);
     }
     assert_eq!(server.terminate().await, 0);
+    // On a server's database there is no such file.
+    for file in ["rollcall.db", "rollcall.db-wal", "log"] {
+        let bytes = std::fs::read(folder.path().join(file)).unwrap_or_default();
+        assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()), "the key stands in {file}");
+    }
 }

@@ -2,7 +2,7 @@
 # nginx with config/nginx.conf in front of a server, until it is told to stop:
 #   tests/nginx.sh LISTEN UPSTREAM stripped|whole|root [FOLDER]
 # LISTEN and UPSTREAM are HOST:PORT. FOLDER has server.pem and server.key; without it, nginx speaks plain http. What is silent
-# for five seconds is closed, so that a test need not wait for a minute.
+# for five seconds is closed, so that a test need not wait for a minute. The port may be held meanwhile by who shares it.
 set -eu -o pipefail
 listen=$1 upstream=$2 how=$3 certificate=${4:-}
 nginx=$(command -v nginx || echo /usr/sbin/nginx)
@@ -19,9 +19,9 @@ case $how in
   root) site=${site//location \/rollcall\//location \/} ;;
 esac
 if [ -n "$certificate" ]; then
-  site=$(sed -e "s|listen 443 ssl;|listen $listen ssl;|" -e "s|/etc/ssl/private/ops.example.com|$certificate/server|" <<< "$site")
+  site=$(sed -e "s|listen 443 ssl;|listen $listen ssl reuseport;|" -e "s|/etc/ssl/private/ops.example.com|$certificate/server|" <<< "$site")
 else
-  site=$(sed -e "s|listen 443 ssl;|listen $listen;|" -e '/ssl_/d' <<< "$site")
+  site=$(sed -e "s|listen 443 ssl;|listen $listen reuseport;|" -e '/ssl_/d' <<< "$site")
 fi
 user=""
 if [ "$(id -u)" = 0 ]; then user="user root;"; fi

@@ -4,17 +4,19 @@
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{Authority, Nginx, PASSWORD, TestApp, TestSocket, believing, free_port};
+use crate::harness::{Authority, Nginx, PASSWORD, PATIENCE, Port, TestApp, TestSocket, believing};
 
 /// A server behind nginx, called through it.
 async fn behind_nginx(how: &str, path: &str) -> (TestApp, Nginx, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new(folder.path());
     authority.certify();
-    let port = free_port();
-    let public = format!("https://127.0.0.1:{port}{path}");
+    let port = Port::reserve();
+    let public = format!("https://127.0.0.1:{}{path}", port.number);
     let mut app = TestApp::with(|config| {
         config.server.public_url = serde_json::from_value(json!(public)).unwrap();
         config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
@@ -50,7 +52,8 @@ async fn everything_works_behind_nginx(how: &str, path: &str) {
     let mut pings = 0;
     while pings < 6 {
         // nginx closes what is silent for five seconds; six pings, at most one a second, are more.
-        let message = socket.stream.next().await.expect("the socket stays open").unwrap();
+        let message = tokio::time::timeout(PATIENCE, socket.stream.next()).await.expect("a ping in time");
+        let message = message.expect("the socket stays open").unwrap();
         pings += u32::from(matches!(message, Message::Ping(_)));
     }
     let push = json!({"target": {"users": [bob.id]}, "event": "hello", "data": {"filler": "x".repeat(50_000)}});
@@ -92,6 +95,25 @@ async fn everything_works_behind_nginx_at_the_root() {
     everything_works_behind_nginx("root", "/").await;
 }
 
+/// Otherwise nginx sends a request into a connection that is being closed, and answers 502 for it.
+#[tokio::test]
+async fn nginx_lets_go_of_idle_connections_before_we_do() {
+    let site = include_str!("../config/nginx.conf");
+    let theirs = site.split_once("keepalive_timeout ").unwrap().1.split_once(';').unwrap().0;
+    let theirs = humantime_serde::re::humantime::parse_duration(theirs).unwrap();
+    let ours = rollcall::config::Config::defaults().server.header_timeout;
+    assert!(theirs < ours, "{theirs:?} and {ours:?}");
+
+    let app = TestApp::with(|config| config.server.header_timeout = std::time::Duration::from_millis(200)).await;
+    let mut idle = TcpStream::connect(app.address).await.unwrap();
+    idle.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    let closed = tokio::time::timeout(PATIENCE, idle.read_to_string(&mut answer)).await;
+    closed.expect("server.header_timeout closes what is idle").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && !answer.to_lowercase().contains("connection: close"), "{answer}");
+    app.shutdown().await;
+}
+
 #[tokio::test]
 async fn the_base_path_without_its_slash_leads_to_the_one_with_it() {
     let app = TestApp::with(|config| {
@@ -111,8 +133,18 @@ async fn the_base_path_without_its_slash_leads_to_the_one_with_it() {
 #[tokio::test]
 async fn over_plain_http_from_another_machine_nobody_logs_in_unless_it_is_allowed() {
     let login = json!({"username": "bob", "password": PASSWORD});
-    for (allowed, proto, expected) in [(false, "http", 403), (false, "https", 200), (true, "http", 200)] {
+    let https = "https://ops.example.com/";
+    for (public, allowed, proto, expected) in [
+        ("", false, "http", 403),
+        ("", false, "https", 200),
+        ("", true, "http", 200),
+        // The same server at its other port.
+        (https, false, "http", 403),
+        (https, false, "https", 200),
+        (https, true, "http", 200),
+    ] {
         let app = TestApp::with(|config| {
+            config.server.public_url = serde_json::from_value(json!(public)).unwrap();
             config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
             config.server.insecure_http = allowed;
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rollcall::services::Services;
 use serde_json::{Value, json};
 
-use crate::harness::{TestApp, TestSocket, TestUser, eventually};
+use crate::harness::{PATIENCE, TestApp, TestSocket, TestUser, eventually};
 
 /// `clients`, `sessions`, `users` of the counts.
 async fn counts(viewer: &TestUser) -> (u64, u64, u64) {
@@ -180,7 +180,7 @@ async fn the_servers_pings_are_answered_and_the_round_trip_is_shown() {
     let app = TestApp::with(|config| config.auth.access_ttl = Duration::from_secs(7 * 24 * 3600)).await;
     let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "member").await);
     let mut socket = bob.connect(&app).await;
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + PATIENCE;
     while !row_of(&admin, &bob).await["rttMs"].is_u64() {
         assert!(std::time::Instant::now() < deadline, "no ping went round");
         app.clock.advance(Duration::from_secs(9));

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Authority, TestApp, TestSocket, TestUser, eventually};
+use crate::harness::{Authority, PATIENCE, TestApp, TestSocket, TestUser, eventually};
 
 async fn with_tls() -> (TestApp, TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -97,7 +97,7 @@ async fn who_speaks_no_tls_is_closed_and_holds_nobody_up() {
     plain.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     assert_eq!(app.anonymous("GET", "/health/live", Value::Null).await.status, 200);
     let mut answer = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(10), plain.read_to_end(&mut answer)).await.expect("it is closed");
+    let _ = tokio::time::timeout(PATIENCE, plain.read_to_end(&mut answer)).await.expect("it is closed");
     assert!(!answer.starts_with(b"HTTP"), "no answer in the clear");
     app.stop();
     app.shutdown().await;

@@ -18,7 +18,7 @@ async fn the_readmes_tour_works_as_it_stands() {
         .envs([("URL", server.url.as_str()), ("PASSWORD", PASSWORD)])
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(std::time::Duration::from_secs(60), tour).await.unwrap().unwrap();
+    let output = tokio::time::timeout(std::time::Duration::from_secs(180), tour).await.unwrap().unwrap();
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}\n{complained}");
     for expected in

@@ -69,6 +69,66 @@ async fn a_kick_of_one_login_names_it_as_the_other_system_does() {
 }
 
 #[tokio::test]
+async fn a_kick_of_many_tells_each_of_them_and_says_so() {
+    let other = OtherSystem::start().await;
+    let (app, admin, _bob) = with_shop_told_at(&other.url("/revoked")).await;
+    let ours = app.user("eve", "member").await;
+    for id in [3, 4] {
+        let token = hotgo_token(id, "x", "clerk", app.services.clock().now().timestamp());
+        assert_eq!(app.foreign(token).get("/api/v1/auth/me").await.status, 200);
+    }
+    let kick = admin.post("/api/v1/online/kick", json!({"users": ["shop:2", "shop:3", "shop:4", ours.id]})).await;
+    assert_eq!((kick.status, &kick.body["upstream"]), (200, &json!("confirmed")), "{}", kick.text);
+    let told = |heard: Heard| serde_json::from_str::<Value>(&heard.body).unwrap()["data"]["user"].clone();
+    let mut users: Vec<Value> = other.heard().into_iter().map(told).collect();
+    users.sort_by_key(Value::to_string);
+    assert_eq!(users, [json!("2"), json!("3"), json!("4")], "ours is nobody's over there");
+    let kick = admin.post("/api/v1/online/kick", json!({"users": [ours.id]})).await;
+    assert_eq!(kick.body["upstream"], "none");
+    other.will_answer(500, &json!({}));
+    let kick = admin.post("/api/v1/online/kick", json!({"users": ["shop:3"]})).await;
+    assert_eq!(kick.body["upstream"], "pending");
+    app.shutdown().await;
+}
+
+#[tokio::test]
+async fn whoever_ends_a_session_tells_its_system_unless_it_is_that_system() {
+    let other = OtherSystem::start().await;
+    let (app, admin, bob) = with_shop_told_at(&other.url("/revoked")).await;
+    let session = |user: &TestUser| {
+        let user = user.clone();
+        async move { user.get("/api/v1/auth/me").await.body["sessionId"].as_str().unwrap().to_owned() }
+    };
+    let path = format!("/api/v1/sessions/{}", session(&bob).await);
+    assert_eq!(admin.delete(&path, json!({"reason": "Enough."})).await.status, 204);
+    eventually("it is told of an ended session", || async { other.heard().len() == 1 }).await;
+    assert!(other.heard()[0].body.contains("Enough.") && is_signed(&other.heard()[0]));
+
+    let revoke = "/api/v1/sessions/revoke";
+    let ended = admin.post(revoke, json!({"issuer": "shop", "user": "2", "reason": "Closed."})).await;
+    assert_eq!((ended.status, &ended.body["upstream"]), (200, &json!("confirmed")), "{}", ended.text);
+    assert_eq!(other.heard().len(), 2);
+
+    let key = json!({"name": "the shop", "scopes": ["session:write"]});
+    let key = admin.post("/api/v1/api-keys", key).await.body["key"].as_str().unwrap().to_owned();
+    let said = app.foreign(key).post(revoke, json!({"issuer": "shop", "user": "2"})).await;
+    assert_eq!((said.status, &said.body["upstream"]), (200, &json!("none")), "{}", said.text);
+    app.clock.advance(Duration::from_secs(2));
+    let cat = app.foreign(hotgo_token(5, "cat", "clerk", app.services.clock().now().timestamp()));
+    assert_eq!(cat.delete(&format!("/api/v1/sessions/{}", session(&cat).await), json!({})).await.status, 204);
+    // Whatever was to be told is told before this.
+    let kick = admin.delete("/api/v1/online/users/shop:2", json!({})).await;
+    assert_eq!(kick.body["upstream"], "confirmed", "{}", kick.text);
+    assert_eq!(
+        other.heard().len(),
+        3,
+        "a backend knows what it says, and one's own logout is no kick: {:?}",
+        other.heard()
+    );
+    app.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_call_that_fails_is_made_again_with_the_same_id_until_it_succeeds() {
     let other = OtherSystem::start().await;
     let (app, admin, _bob) = with_shop_told_at(&other.url("/revoked")).await;
@@ -89,11 +149,13 @@ async fn a_call_that_fails_is_made_again_with_the_same_id_until_it_succeeds() {
 #[tokio::test]
 async fn a_call_is_made_even_when_the_process_ended_in_between() {
     let folder = tempfile::tempdir().unwrap();
+    let file = format!("sqlite://{}/rollcall.db", folder.path().display());
+    let database = crate::harness::database::on_server().await.unwrap_or(file);
     let other = OtherSystem::start().await;
     let url = other.url("/revoked");
     let start = || {
         let more = format!("revoke_url = \"{url}\"\nrevoke_secret = \"{REVOKE_SECRET}\"");
-        let database = format!("sqlite://{}/rollcall.db", folder.path().display());
+        let database = database.clone();
         TestApp::with(move |config| {
             accept(config, &shop(&more));
             config.database.url = rollcall::config::Secret::new(database);

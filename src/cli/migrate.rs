@@ -10,7 +10,7 @@ use crate::store::{Direction, Store};
 pub(super) enum What {
     /// Show which migrations are applied
     Status,
-    /// Apply what is missing (what `serve` does by itself)
+    /// Apply what is missing (`serve` does it by itself for SQLite, else with database.auto_migrate)
     Up,
     /// Take back the newest migrations; rows of dropped tables are lost
     Down {

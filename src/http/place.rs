@@ -52,21 +52,37 @@ pub(crate) fn scheme(request: &Request, services: &Services) -> &'static str {
     let config = services.config();
     let https = match config.server.public_url.origin() {
         Some((scheme, _)) => scheme == "https",
-        None if *request.scheme() == Scheme::HTTPS => true,
-        None => {
-            let peer = request.remote_addr().as_socket_addr().map(|address| address.ip().to_canonical());
-            let trusted = peer.is_some_and(|peer| config.server.trusted_proxies.iter().any(|net| net.contains(&peer)));
-            let forwarded = request.header("x-forwarded-proto").unwrap_or_default();
-            trusted && forwarded.eq_ignore_ascii_case("https")
-        }
+        None => came_over_tls(request, services).unwrap_or(false),
     };
     if https { "https" } else { "http" }
 }
 
-/// Whether a password would travel where others can read it.
+/// Whether a request came over TLS; nothing where that is not known: a proxy that is not listed may speak it, or one that is
+/// does not say.
+fn came_over_tls(request: &Request, services: &Services) -> Option<bool> {
+    if *request.scheme() == Scheme::HTTPS {
+        return Some(true);
+    }
+    let config = services.config();
+    let peer = request.remote_addr().as_socket_addr().map(|address| address.ip().to_canonical());
+    let trusted = peer.is_some_and(|peer| config.server.trusted_proxies.iter().any(|net| net.contains(&peer)));
+    if trusted {
+        return request.header("x-forwarded-proto").map(|scheme| scheme.eq_ignore_ascii_case("https"));
+    }
+    // Past the proxies there are.
+    (!config.server.trusted_proxies.is_empty()).then_some(false)
+}
+
+/// Whether a password would travel where others can read it. What is known of the request counts more than
+/// `server.public_url`: the same server may be reached in the clear as well.
 pub(crate) fn is_insecure(request: &Request, services: &Services) -> bool {
     let allowed = services.config().server.insecure_http;
-    !allowed && is_readable(scheme(request, services), peer(request, services))
+    let came = match came_over_tls(request, services) {
+        Some(true) => "https",
+        Some(false) => "http",
+        None => scheme(request, services),
+    };
+    !allowed && is_readable(came, peer(request, services))
 }
 
 /// 403 where [`is_insecure`].
@@ -74,8 +90,9 @@ pub(crate) fn secure_only(request: &Request, services: &Services) -> Result<(), 
     if !is_insecure(request, services) {
         return Ok(());
     }
-    let detail = "Over plain http others can read your password. Set server.public_url to the https address, or \
-                  server.trusted_proxies to the proxy that speaks TLS, or server.insecure_http = true.";
+    let detail = "Over plain http others can read your password. Come by https: set server.public_url to that address, or \
+                  server.trusted_proxies to the proxy that speaks TLS and says X-Forwarded-Proto: https; or set \
+                  server.insecure_http = true.";
     Err(Problem::new(StatusCode::FORBIDDEN, "insecure_http", detail))
 }
 

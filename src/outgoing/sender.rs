@@ -162,3 +162,93 @@ fn certificates(settings: &config::Outgoing) -> Result<Vec<Certificate>, String>
         _ => Err(format!("outgoing.ca_file: {} holds no certificate in PEM.", path.display())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const KIB_64: usize = 64 * 1024;
+
+    fn sender(allow: &[&str]) -> Sender {
+        let allow = allow.iter().map(|net| net.parse().unwrap()).collect();
+        let settings = config::Outgoing { allow, ..config::Config::defaults().outgoing };
+        assert_eq!((settings.timeout, settings.max_answer), (Duration::from_secs(10), KIB_64));
+        Sender::new(&settings).unwrap()
+    }
+
+    /// Says the same to everybody and keeps the line open; its address, and how many came.
+    async fn somebody(answer: String) -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, calls) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let (tasks, counted) = (TaskTracker::new(), calls.clone());
+        tasks.spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+                open.push(stream);
+            }
+        });
+        (format!("http://{address}/"), calls)
+    }
+
+    fn with_body(bytes: usize) -> String {
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n{}", "x".repeat(bytes))
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_an_answer_and_nobody_goes_there() {
+        let (elsewhere, calls) = somebody(with_body(2)).await;
+        let moved =
+            format!("HTTP/1.1 307 Moved\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let (url, _) = somebody(moved).await;
+        let sender = sender(&["127.0.0.0/8"]);
+        assert_eq!(sender.ask(&url, "t", PATIENCE).await.unwrap().status, 307);
+        assert_eq!(sender.post(&url, &[], "{}".to_owned(), PATIENCE).await.unwrap().status, 307);
+        assert_eq!(calls.load(Ordering::SeqCst), 0);
+        assert_eq!(sender.ask(&elsewhere, "t", PATIENCE).await.unwrap().status, 200, "it was there all the time");
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_64_kib_at_most_whether_it_says_so_or_not() {
+        let sender = sender(&["127.0.0.0/8"]);
+        let (fits, _) = somebody(with_body(KIB_64)).await;
+        assert_eq!(sender.ask(&fits, "t", PATIENCE).await.unwrap().body.len(), KIB_64);
+        let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(KIB_64 + 1));
+        for larger in [with_body(KIB_64 + 1), endless] {
+            let (url, _) = somebody(larger).await;
+            let refused = sender.ask(&url, "t", PATIENCE).await.unwrap_err();
+            assert!(matches!(refused, SendError::TooLarge(KIB_64)), "{refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_or_does_not_finish_is_given_up_in_time() {
+        let sender = sender(&["127.0.0.0/8"]);
+        for said in ["", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"] {
+            let (url, _) = somebody(said.to_owned()).await;
+            let refused = sender.ask(&url, "t", Duration::from_millis(200)).await.unwrap_err();
+            assert!(matches!(refused, SendError::Timeout(_)), "{said:?}: {refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_resolved_once_and_what_it_leads_to_must_be_allowed() {
+        let (url, calls) = somebody(with_body(2)).await;
+        let named = url.replace("127.0.0.1", "localhost");
+        assert_eq!(sender(&["127.0.0.0/8", "::1/128"]).ask(&named, "t", PATIENCE).await.unwrap().status, 200);
+        for (url, allow) in [(&named, &["10.0.0.0/8"][..]), (&url, &[]), (&url.replace("http:", "https:"), &[])] {
+            let refused = sender(allow).ask(url, "t", PATIENCE).await.unwrap_err();
+            assert!(matches!(refused, SendError::Forbidden), "{url}: {refused}");
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "nobody else connected");
+    }
+}

@@ -9,7 +9,7 @@ use super::Services;
 use crate::auth::UserKey;
 use crate::protocol::{CloseCode, CloseReason, Message};
 use crate::realtime::{Cause, Delivered, Payload, Publication, Target};
-use crate::store::{Actor, Audited, Kind, NewRevocation, Paging, Revocation, SessionQuery, StoreError};
+use crate::store::{Actor, Audited, Kind, NewRevocation, Paging, Revocation, SessionQuery, StoreError, Upstream};
 
 /// `data` of the `kick` push.
 #[derive(Serialize)]
@@ -32,6 +32,8 @@ pub struct EndedLogins {
     pub clients: usize,
     /// Whether all of those are shut down already.
     pub complete: bool,
+    /// Whether the system that the user comes from knows of it.
+    pub upstream: Upstream,
 }
 
 /// How an end is told: the close frame, and the cause in lists.
@@ -67,13 +69,15 @@ impl Services {
     }
 
     /// Ends a session, or with none named every session of the user, on behalf of the system where the user logged out or
-    /// changed role. Of a user of another issuer every token issued until now is refused, sessions or not.
+    /// changed role. Of a user of another issuer every token issued until now is refused, sessions or not; with `tell` that
+    /// system is told.
     pub async fn end_logins(
         &self,
         user: &UserKey,
         session: Option<Uuid>,
         reason: &str,
         by: &Actor,
+        tell: bool,
     ) -> Result<EndedLogins, StoreError> {
         let standing = SessionQuery { user: Some(user.clone()), paging: Paging { page: 1, page_size: 1 } };
         let sessions = match session {
@@ -88,8 +92,13 @@ impl Services {
         new.ends_sessions = true;
         new.reason = reason.to_owned();
         new.audit = Some(Audited::of("session.revoke", user));
+        if tell {
+            new.calls = self.calls_about(&new).await?;
+        }
         let (revocation, delivered) = self.end(new).await?;
-        Ok(EndedLogins { id: revocation.id, sessions, clients: delivered.clients, complete: delivered.dropped == 0 })
+        let (clients, complete) = (delivered.clients, delivered.dropped == 0);
+        let upstream = self.await_upstream(revocation.seq).await?;
+        Ok(EndedLogins { id: revocation.id, sessions, clients, complete, upstream })
     }
 
     /// Tells the sockets of a row that is written already.

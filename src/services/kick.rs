@@ -8,7 +8,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::upstream::Told;
 use super::{Origin, Services};
 use crate::auth::{Identity, UserKey};
 use crate::realtime::{Column, OnlineClient, OnlineFilter, OnlineQuery, PresenceError};
@@ -237,14 +236,12 @@ impl Services {
         });
         let mut new = NewRevocation::new(Kind::Kick, &kick.origin.actor(kick.by));
         new.ends_sessions = kick.revoke || kick.lockout.is_some();
-        if new.ends_sessions {
-            let by = &kick.by.rights.username;
-            let told = Told { targets: &targets, reason: &kick.reason, by, until: kicked.until };
-            new.calls = self.calls_about(&told).await?;
-        }
         new.targets = targets;
         new.until = kicked.until;
         new.reason = kick.reason.clone();
+        if new.ends_sessions {
+            new.calls = self.calls_about(&new).await?;
+        }
         new.audit = Some(Audited { action: "online.kick".to_owned(), target: names.join(" "), detail });
         self.store().revoke(new, self.clock().now()).await
     }

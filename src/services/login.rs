@@ -202,19 +202,23 @@ impl Services {
         }
     }
 
-    /// Ends sessions of oneself, or of others by somebody who may.
+    /// Ends sessions of oneself, or of others by somebody who may; with `tell` the system that the user comes from is told.
     pub async fn log_out(
         &self,
         user: &UserKey,
         session: Uuid,
         reason: &str,
         by: &crate::store::Actor,
+        tell: bool,
     ) -> Result<(), StoreError> {
         let mut revocation = NewRevocation::new(Kind::Logout, by);
         revocation.targets.sessions.push(session);
         revocation.ends_sessions = true;
         revocation.reason = reason.to_owned();
         revocation.audit = Some(crate::store::Audited::of("session.end", user));
+        if tell {
+            revocation.calls = self.calls_about(&revocation).await?;
+        }
         self.end(revocation).await.map(drop)
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::json;
@@ -14,7 +14,7 @@ use super::Services;
 use crate::auth::UserKey;
 use crate::config::{Issuer, Secret};
 use crate::outgoing::Signer;
-use crate::store::{Attempt, Call, NewCall, StoreError, Targets, Upstream};
+use crate::store::{Attempt, Call, NewCall, NewRevocation, StoreError, Upstream};
 
 /// Calls under way at a time.
 const AT_ONCE: usize = 16;
@@ -29,18 +29,10 @@ const MAX_SESSIONS: usize = 100;
 /// How a target names an issuer.
 const ISSUER: &str = "issuer:";
 
-/// What an operator did, for whoever is told of it.
-pub(super) struct Told<'a> {
-    pub(super) targets: &'a Targets,
-    pub(super) reason: &'a str,
-    pub(super) by: &'a str,
-    pub(super) until: Option<DateTime<Utc>>,
-}
-
 impl Services {
-    /// The calls that tell other systems of the end of their users' logins. None for users of ours, or of systems that want to
-    /// hear nothing.
-    pub(super) async fn calls_about(&self, told: &Told<'_>) -> Result<Vec<NewCall>, StoreError> {
+    /// The calls that tell other systems of what an operator ends of their users' logins. None for users of ours, or of systems
+    /// that want to hear nothing.
+    pub(super) async fn calls_about(&self, told: &NewRevocation) -> Result<Vec<NewCall>, StoreError> {
         let mut sessions: BTreeMap<UserKey, Vec<String>> = BTreeMap::new();
         for session in &told.targets.sessions {
             if let Some(row) = self.store().session(*session).await?
@@ -59,11 +51,11 @@ impl Services {
         Ok(calls)
     }
 
-    fn call(&self, user: &UserKey, sessions: Option<&[String]>, told: &Told<'_>) -> Option<NewCall> {
+    fn call(&self, user: &UserKey, sessions: Option<&[String]>, told: &NewRevocation) -> Option<NewCall> {
         let issuer = self.issuers().of(user).filter(|issuer| !issuer.revoke_url.is_empty())?;
         let data = json!({
             "issuer": issuer.name, "user": user.id(), "sessions": sessions,
-            "reason": told.reason, "by": told.by, "until": told.until,
+            "reason": told.reason, "by": told.by.name, "until": told.until,
         });
         let (target, stream) = (format!("{ISSUER}{}", issuer.name), user.to_string());
         Some(NewCall { target, stream, event: "session.revoked".to_owned(), data })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
 
-use super::{Store, StoreError, api_keys, audit_log, lockouts, login_log, outbox, revocations, sessions};
+use super::{SessionKind, Store, StoreError, api_keys, audit_log, lockouts, login_log, outbox, revocations, sessions};
 
 /// How many rows were deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,10 +37,12 @@ impl Store {
         longest_session: Duration,
     ) -> Result<Pruned, StoreError> {
         let (old, older) = (before(now, keep), before(now, keep.max(longest_session)));
-        let over = Condition::any()
-            .add(sessions::Column::RevokedAt.lt(old))
-            .add(sessions::Column::ExpiresAt.lt(old))
-            .add(sessions::Column::RefreshExpiresAt.lt(old));
+        // Without its row a login of another system would be taken for a new one, so a revoked one is remembered as long as its
+        // token is good.
+        let ended =
+            Condition::any().add(sessions::Column::RevokedAt.lt(old)).add(sessions::Column::RefreshExpiresAt.lt(old));
+        let ours_ended = Condition::all().add(sessions::Column::Kind.ne(SessionKind::Foreign.word())).add(ended);
+        let over = Condition::any().add(sessions::Column::ExpiresAt.lt(old)).add(ours_ended);
         Ok(Pruned {
             logins: self.delete::<login_log::Entity>(login_log::Column::At.lt(old).into()).await?,
             audits: self.delete::<audit_log::Entity>(audit_log::Column::At.lt(old).into()).await?,
@@ -68,8 +70,9 @@ fn before(now: DateTime<Utc>, age: Duration) -> DateTime<Utc> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::testing::{at, login, new_user, store};
-    use crate::store::{Actor, Kind, NewRevocation};
+    use crate::auth::UserKey;
+    use crate::store::testing::{at, login, new_session, new_user, store};
+    use crate::store::{Actor, Foreigner, Kind, NewRevocation, NewSession};
 
     #[tokio::test]
     async fn what_is_old_and_over_goes_and_the_sequence_goes_on() {
@@ -91,5 +94,22 @@ mod tests {
         assert!(store.session(stands).await.unwrap().is_some());
         assert_eq!(store.prune(at(600), keep, longest).await.unwrap().revocations, 1);
         assert!(store.revoke(kick, at(601)).await.unwrap().seq > seq, "a number is never used again");
+    }
+
+    #[tokio::test]
+    async fn a_kicked_login_of_another_system_is_remembered_as_long_as_its_token_is_good() {
+        let store = store().await;
+        let who = Foreigner { user: UserKey::new("shop", "1"), username: "Bob".into(), roles: Vec::new() };
+        let session = NewSession { kind: SessionKind::Foreign, ..new_session(&who.user, 0) };
+        store.admit_foreign(&who, session.clone(), at(0)).await.unwrap();
+        let mut kick = NewRevocation::new(Kind::Kick, &Actor::system());
+        kick.targets.sessions = vec![session.id];
+        kick.ends_sessions = true;
+        store.revoke(kick, at(10)).await.unwrap();
+        let keep = Duration::from_secs(100);
+        // The token ends at 5000.
+        assert_eq!(store.prune(at(4999), keep, keep).await.unwrap().sessions, 0);
+        assert!(store.caller(session.id).await.unwrap().unwrap().ended.is_some());
+        assert_eq!(store.prune(at(5101), keep, keep).await.unwrap().sessions, 1);
     }
 }

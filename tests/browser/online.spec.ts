@@ -1,5 +1,5 @@
 // The main job, as a person does it: log in, see, tell, show the door.
-import { complaints, expect, logIn, PASSWORD, person, rowOf, test } from './server'
+import { complaints, expect, freePort, logIn, PASSWORD, person, rowOf, test } from './server'
 
 test('an administrator sees a client come, sends it a message and kicks it, and it does not bounce back', async ({ browser, server }) => {
   await server.account('bob')
@@ -110,13 +110,15 @@ test('a filter and an open drawer are in the address, and a reload restores the 
 })
 
 test('when the server is gone the page says so, and recovers by itself when it is back', async ({ browser, server }) => {
+  const address = `127.0.0.1:${await freePort()}`
+  await server.stop()
+  await server.start(address)
   await server.account('bob')
   const admin = await person(browser, server, 'admin')
   await admin.goto(`${server.url}/online`)
   await expect(rowOf(admin, 'admin')).toHaveCount(1)
   const favicon = () => admin.locator('link[rel~=icon]').first().getAttribute('href')
   const before = await favicon()
-  const address = server.url.replace('http://', '')
   await server.stop()
   await expect(admin.locator('.badge')).not.toHaveAttribute('data-state', 'open')
   await expect.poll(favicon).not.toBe(before)

@@ -1,16 +1,7 @@
 // Where the page stands: under a base path behind nginx, and at an address where nobody should type a password.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createServer } from 'node:net'
 import { resolve } from 'node:path'
-import { complaints, expect, logIn, PASSWORD, rowOf, Server, test as base } from './server'
-
-const freePort = () =>
-  new Promise<number>((done) => {
-    const listener = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = listener.address() as { port: number }
-      listener.close(() => done(port))
-    })
-  })
+import { complaints, expect, freePort, logIn, PASSWORD, rowOf, Server, test as base } from './server'
 
 /** The server behind nginx, as a person reaches it. */
 const test = base.extend<{ how: string; front: Server }>({

@@ -1,6 +1,7 @@
 // The real binary on a free port with data of its own, and the page as a person uses it.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -8,6 +9,14 @@ import { type Browser, type BrowserContextOptions, type Page, test as base, expe
 
 export const PASSWORD = 'correct horse battery'
 const binary = process.env.ROLLCALL_BIN ?? resolve(__dirname, '../../target/debug/rollcall')
+
+/** Not one that the system hands out to whoever asks for any: it is still free when somebody listens there, and again. */
+export const freePort = (): Promise<number> =>
+  new Promise((done) => {
+    const port = 10_240 + Math.floor(Math.random() * 20_000)
+    const listener = createServer().listen(port, '127.0.0.1', () => listener.close(() => done(port)))
+    listener.on('error', () => done(freePort()))
+  })
 
 export class Server {
   url = ''

@@ -30,10 +30,13 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use authority::{Authority, believing};
 pub(crate) use database_server::DatabaseServer;
-pub(crate) use nginx::{Nginx, free_port};
+pub(crate) use nginx::{Nginx, Port};
 pub(crate) use process::{Said, Served, rollcall, rollcall_with};
 pub(crate) use socket::TestSocket;
 pub(crate) use user::{Answer, TestUser};
+
+/// Longest wait for anything that should come at once. Only a failure takes as long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The password of every test user.
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -172,7 +175,7 @@ impl TestApp {
     pub(crate) async fn shutdown(mut self) {
         self.stop.cancel();
         let serving = self.serving.take().expect("a server stops once");
-        let ended = tokio::time::timeout(Duration::from_secs(20), serving).await;
+        let ended = tokio::time::timeout(PATIENCE, serving).await;
         ended.expect("the server stops in time").unwrap().unwrap();
         assert_eq!(self.services.manager().len(), 0, "clients were left behind");
         assert!(self.sockets.is_empty(), "socket tasks were left behind");
@@ -183,12 +186,16 @@ impl TestApp {
 /// A browser's other half: follows no redirect by itself.
 pub(crate) fn http_client() -> reqwest::Client {
     install_crypto();
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+    http_builder().build().unwrap()
 }
 
 fn http_client_believing(tls: &ClientConfig) -> reqwest::Client {
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-    client.use_preconfigured_tls(tls.clone()).build().unwrap()
+    http_builder().use_preconfigured_tls(tls.clone()).build().unwrap()
+}
+
+/// Lets go of idle connections before the server does (`server.header_timeout`), or a call that comes at that moment fails.
+fn http_builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).pool_idle_timeout(Duration::from_secs(5))
 }
 
 /// Whoever comes first sets it for the process; it is always the same.
@@ -196,9 +203,9 @@ fn install_crypto() {
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Waits until a condition holds, for at most ten seconds.
+/// Waits until a condition holds, at most as long as a machine that does other things may need.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + PATIENCE;
     while !holds().await {
         assert!(std::time::Instant::now() < deadline, "still not true: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;

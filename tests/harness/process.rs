@@ -10,6 +10,9 @@ use tokio::process::{Child, Command};
 
 use super::{PASSWORD, database};
 
+/// Longest wait for a process to start, to run, or to stop; a password alone is seconds of work for a debug build among others.
+const START: Duration = Duration::from_secs(90);
+
 /// A running `rollcall serve`; killed when dropped.
 pub(crate) struct Served {
     pub(crate) child: Child,
@@ -61,7 +64,7 @@ impl Served {
         let command = command.env("ROLLCALL__SERVER__LISTEN", "127.0.0.1:0").stdout(Stdio::piped()).stderr(log);
         let mut child = command.kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await.expect("it starts in time");
+        let line = tokio::time::timeout(START, lines.next_line()).await.expect("it starts in time");
         let Some(line) = line.unwrap() else {
             panic!(
                 "the server ended before it printed its address:\n{}",
@@ -85,7 +88,7 @@ impl Served {
     /// Asks it to stop as a service manager does; its exit code.
     pub(crate) async fn terminate(mut self) -> i32 {
         self.signal(Signal::TERM);
-        let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await.expect("it stops in time");
+        let status = tokio::time::timeout(START, self.child.wait()).await.expect("it stops in time");
         status.unwrap().code().unwrap_or(-1)
     }
 }
@@ -99,7 +102,7 @@ pub(crate) async fn rollcall(folder: &Path, words: &[&str]) -> Said {
 pub(crate) async fn rollcall_with(folder: &Path, words: &[&str], settings: &[(&str, &str)]) -> Said {
     let mut command = binary(folder).await;
     let run = command.args(words).envs(settings.iter().copied()).stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = tokio::time::timeout(Duration::from_secs(60), run).await.unwrap().unwrap();
+    let output = tokio::time::timeout(START, run).await.unwrap().unwrap();
     Said {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8(output.stdout).unwrap(),

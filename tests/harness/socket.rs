@@ -1,7 +1,5 @@
 //! A WebSocket client that is not ours (tokio-tungstenite), with the verbs of a test: ask, expect a push, expect the end.
 
-use std::time::Duration;
-
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -9,10 +7,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message, http};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
-use super::TestApp;
-
-/// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::{PATIENCE, TestApp};
 
 /// An open socket.
 pub(crate) struct TestSocket {

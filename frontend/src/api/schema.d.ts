@@ -2516,6 +2516,11 @@ export interface components {
              * @description Sessions that stood until now.
              */
             sessions: number;
+            /**
+             * @description Whether the system that the user comes from knows of it: `confirmed`, `pending`, or `none` when there is nobody to tell,
+             *     as when an API key says so, which is that system's own.
+             */
+            upstream: string;
         };
         /**
          * RevokeRequest
@@ -2604,7 +2609,7 @@ export interface components {
             expiresAt: string;
             id: string;
             ip: string;
-            /** @description `login`, or `token` for one that was issued for a script. */
+            /** @description `login`, `token` for one that was issued for a script, or `foreign` for one at another system. */
             kind: string;
             /** Format: date-time */
             lastSeenAt: string;

@@ -95,7 +95,8 @@ impl Issuers {
     /// before it stay.
     pub fn read_changed_files(&self) -> Vec<Result<String, IssuerError>> {
         let mut news = Vec::new();
-        let mut entries = (**self.entries.load()).clone();
+        let before = self.entries.load_full();
+        let mut entries = (*before).clone();
         for entry in &mut entries {
             match entry.keys.read_if_changed(&entry.settings) {
                 Ok(None) => {}
@@ -108,7 +109,8 @@ impl Issuers {
             }
         }
         if news.iter().any(Result::is_ok) {
-            self.entries.store(Arc::new(entries));
+            // Unless newer settings came meanwhile, which were read with these files.
+            self.entries.compare_and_swap(&before, Arc::new(entries));
         }
         news
     }
@@ -122,15 +124,11 @@ impl Issuers {
         let header = jsonwebtoken::decode_header(token).ok()?;
         // Read before it is believed, only to find out whose key to try.
         let unverified: Map<String, Value> = jsonwebtoken::dangerous::insecure_decode_claims(token).ok()?;
-        let iss = unverified.get("iss").and_then(Value::as_str);
+        let iss = unverified.get("iss").and_then(Value::as_str).filter(|iss| !iss.is_empty());
         let verified = match (iss, header.kid.as_deref()) {
             (Some(iss), _) if iss == self.own => return None,
-            (Some(iss), _) => entries.iter().find(|entry| entry.settings.iss == iss)?.verify(token, &header),
-            (None, Some(kid)) => {
-                let named = |entry: &&Arc<Entry>| entry.settings.kid.iter().any(|known| known == kid);
-                entries.iter().find(named)?.verify(token, &header)
-            }
             (None, None) => one_that_verifies(&entries, token, &header)?,
+            (iss, kid) => named(&entries, iss, kid)?.verify(token, &header),
         };
         Some(verified.and_then(|(entry, claims)| entry.read(token, &claims, now)))
     }
@@ -214,6 +212,15 @@ impl Entry {
     fn role(&self, name: &str) -> String {
         format!("{}:{name}", self.settings.name)
     }
+}
+
+/// The system that a token names: by its `iss`; else by its `kid`, unless that system has an `iss` and the token another one.
+fn named<'a>(entries: &'a [Arc<Entry>], iss: Option<&str>, kid: Option<&str>) -> Option<&'a Arc<Entry>> {
+    let by_iss = iss.and_then(|iss| entries.iter().find(|entry| entry.settings.iss == iss));
+    by_iss.or_else(|| {
+        let fits = |entry: &Entry| iss.is_none() || entry.settings.iss.is_empty();
+        entries.iter().find(|entry| fits(entry) && entry.settings.kid.iter().any(|known| Some(&**known) == kid))
+    })
 }
 
 /// The one system whose key verifies a token that says nothing of where it comes from.

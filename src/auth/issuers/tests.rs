@@ -128,6 +128,61 @@ fn every_algorithm_verifies_with_its_own_kind_of_key() {
     assert_eq!(rsa.verify(&token, now()).unwrap().unwrap().user.as_str(), "shop:42");
     let token = signed(Algorithm::EdDSA, &ed, None, &claims());
     assert!(with_iss("EdDSA", &ed_file).verify(&token, now()).unwrap().is_ok());
+    let ec = rcgen::KeyPair::generate().unwrap();
+    let signing = EncodingKey::from_ec_pem(ec.serialize_pem().as_bytes()).unwrap();
+    let by_ec = with_iss("ES256", &format!("key = \"\"\"{}\"\"\"", ec.public_key_pem()));
+    assert!(by_ec.verify(&signed(Algorithm::ES256, &signing, None, &claims()), now()).unwrap().is_ok());
+    assert_eq!(refused(&by_ec, &signed(Algorithm::EdDSA, &ed, None, &claims())), TokenError::BadSignature);
+    for (name, algorithm) in [("HS384", Algorithm::HS384), ("HS512", Algorithm::HS512)] {
+        let token = signed(algorithm, &EncodingKey::from_secret(SECRET.as_bytes()), None, &claims());
+        assert!(with_iss(name, &format!("key = \"{SECRET}\"")).verify(&token, now()).unwrap().is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn a_key_id_names_the_system_unless_the_token_has_the_iss_of_another() {
+    let entry = |more: &str| {
+        issuers(&format!("algorithm = \"HS256\"\nkid = [\"k1\"]\naudience = \"rollcall\"\nkey = \"{SECRET}\"{more}"))
+            .unwrap()
+    };
+    let by =
+        |kid, claims: &Value| signed(Algorithm::HS256, &EncodingKey::from_secret(SECRET.as_bytes()), Some(kid), claims);
+    let nameless = {
+        let mut claims = claims();
+        claims.as_object_mut().unwrap().remove("iss");
+        claims
+    };
+    let (only_kid, both) = (entry(""), entry("\niss = \"https://shop\""));
+    for (issuers, kid, claims, known) in [
+        (&only_kid, "k1", &claims(), true),
+        (&only_kid, "k1", &nameless, true),
+        (&only_kid, "k1", &with("iss", json!("")), true),
+        (&only_kid, "k2", &claims(), false),
+        (&only_kid, "k1", &with("iss", json!(auth().issuer)), false),
+        (&both, "k1", &nameless, true),
+        (&both, "any", &claims(), true),
+        (&both, "k1", &with("iss", json!("https://other")), false),
+    ] {
+        let verified = issuers.verify(&by(kid, claims), now());
+        assert_eq!(verified.is_some_and(|said| said.is_ok()), known, "{kid} {claims}");
+    }
+}
+
+#[test]
+fn keys_that_a_token_brings_along_are_ignored() {
+    let secret = with_iss("HS256", &format!("key = \"{SECRET}\""));
+    let (guess, place) = (b"a key of the attacker's own, as long as it likes", "https://evil.example/keys");
+    let jwk = json!({"kty": "oct", "alg": "HS256", "k": URL_SAFE_NO_PAD.encode(guess)});
+    let header = Header::new(Algorithm::HS256);
+    for header in [
+        Header { jwk: Some(serde_json::from_value(jwk).unwrap()), ..header.clone() },
+        Header { jku: Some(place.to_owned()), ..header.clone() },
+        Header { x5u: Some(place.to_owned()), ..header.clone() },
+    ] {
+        let token = |key: &[u8]| jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(key)).unwrap();
+        assert_eq!(refused(&secret, &token(guess)), TokenError::BadSignature);
+        assert!(secret.verify(&token(SECRET.as_bytes()), now()).unwrap().is_ok(), "they make a good one no worse");
+    }
 }
 
 #[test]

@@ -155,7 +155,7 @@ impl AuthApi {
         cookies: &CookieJar,
     ) -> poem::Result<Done> {
         let by = origin(request, services).actor(&caller.0);
-        services.log_out(&caller.0.user, caller.0.session, "", &by).await.map_err(Problem::from)?;
+        services.log_out(&caller.0.user, caller.0.session, "", &by, false).await.map_err(Problem::from)?;
         forget(request, services, cookies);
         Ok(Done::Done)
     }

@@ -31,7 +31,7 @@ struct Session {
     id: String,
     user_id: String,
     username: String,
-    /// `login`, or `token` for one that was issued for a script.
+    /// `login`, `token` for one that was issued for a script, or `foreign` for one at another system.
     kind: String,
     created_at: DateTime<Utc>,
     last_seen_at: DateTime<Utc>,
@@ -79,6 +79,9 @@ struct RevokeAnswer {
     clients: u64,
     /// Whether all of these are closed already.
     complete: bool,
+    /// Whether the system that the user comes from knows of it: `confirmed`, `pending`, or `none` when there is nobody to tell,
+    /// as when an API key says so, which is that system's own.
+    upstream: String,
 }
 
 #[OpenApi(tag = "Tag::Sessions")]
@@ -129,12 +132,15 @@ impl SessionsApi {
         guard_administrator(services, &caller.0, &user).await?;
         let reason = sentence("reason", reason)?;
         let by = origin(request, services).actor(&caller.0);
-        let ended = services.end_logins(&user, session, &reason, &by).await.map_err(Problem::from)?;
+        // A key is the backend that says so; it need not be told.
+        let by_operator = !caller.0.user.is_api_key();
+        let ended = services.end_logins(&user, session, &reason, &by, by_operator).await.map_err(Problem::from)?;
         Ok(Json(RevokeAnswer {
             id: ended.id.to_string(),
             sessions: ended.sessions,
             clients: ended.clients as u64,
             complete: ended.complete,
+            upstream: ended.upstream.word().to_owned(),
         }))
     }
 
@@ -164,7 +170,8 @@ impl SessionsApi {
         }
         let reason = sentence("reason", body.take()?.reason)?;
         let by = origin(request, services).actor(&caller.0);
-        services.log_out(&row.user, id, &reason, &by).await.map_err(Problem::from)?;
+        let by_operator = row.user != caller.0.user;
+        services.log_out(&row.user, id, &reason, &by, by_operator).await.map_err(Problem::from)?;
         Ok(Done::Done)
     }
 }
