@@ -83,6 +83,7 @@ async fn strangers_without_end_leave_no_more_behind_than_the_settings_allow() {
     let app = TestApp::with(|config| {
         accept(config, &shop(""));
         config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        config.server.insecure_http = true;
         config.auth.logins_per_address = 20;
         config.auth.failures_per_name = 2;
         config.auth.max_failure_entries = MOST;
@@ -93,7 +94,7 @@ async fn strangers_without_end_leave_no_more_behind_than_the_settings_allow() {
         config.presence.grace = std::time::Duration::ZERO;
     })
     .await;
-    flood_with(&app, 0..4_000).await;
+    flood_with(&app, 0..6_000).await;
     // Those who come in: each a new user of another system, with a new browser, from a new address.
     let now = app.services.clock().now().timestamp();
     for number in 0..MOST + 50 {
@@ -137,6 +138,7 @@ async fn a_million_strangers_leave_memory_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let app = TestApp::with(|config| {
         config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        config.server.insecure_http = true;
         config.auth.logins_per_address = 20;
         config.auth.failures_per_name = 2;
         // The log of a million logins is on the disk.
