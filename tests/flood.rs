@@ -116,7 +116,8 @@ async fn strangers_without_end_leave_no_more_behind_than_the_settings_allow() {
         "remembered_sessions",
         "tickets",
     ] {
-        assert_eq!(left[full], MOST, "{full} of {left:?}");
+        // A name that was locked last has left the counted ones.
+        assert!((MOST - PIPES..=MOST).contains(&left[full]), "{full} of {left:?}");
     }
     assert_eq!(left["user_agents"], 1_000);
     for (table, entries) in &left {

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rollcall::config::ByteSize;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -89,6 +89,22 @@ async fn handshake(address: SocketAddr, source: Ipv4Addr, token: &str) -> Option
     Some((stream, String::from_utf8_lossy(&head).into_owned()))
 }
 
+/// The stream, once it is greeted; none for who is refused, before the upgrade or right after it.
+async fn stays((mut stream, said): (TcpStream, String)) -> Option<TcpStream> {
+    let mut said = said.into_bytes();
+    loop {
+        let text = String::from_utf8_lossy(&said);
+        if text.contains(" 503 ") || text.contains("overload") {
+            return None;
+        }
+        if text.contains("\"connected\"") {
+            return Some(stream);
+        }
+        let read = timeout(Duration::from_secs(10), stream.read_buf(&mut said)).await.unwrap().unwrap();
+        assert_ne!(read, 0, "{}", String::from_utf8_lossy(&said));
+    }
+}
+
 /// A call as an operator's page or script makes it when the door is crowded: on a connection of its own, and again when that one
 /// was closed.
 async fn call(method: &str, url: &str, token: Option<&str>, body: Value) -> Value {
@@ -140,13 +156,10 @@ async fn at_the_limit_of_open_files_an_operator_still_logs_in_looks_and_kicks() 
     let token = login(&server, "bob").await;
 
     let mut inside = Vec::new();
-    let refused = loop {
-        let (stream, head) = handshake(address, Ipv4Addr::LOCALHOST, &token).await.unwrap();
-        if !head.starts_with("HTTP/1.1 101") {
-            break head;
-        }
+    while let Some(stream) = stays(handshake(address, Ipv4Addr::LOCALHOST, &token).await.unwrap()).await {
         inside.push(stream);
-    };
+    }
+    let (_, refused) = handshake(address, Ipv4Addr::LOCALHOST, &token).await.unwrap();
     assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: "), "{refused}");
     assert_eq!(inside.len(), most, "{said}");
 
@@ -191,8 +204,8 @@ async fn without_descriptors_it_says_so_once_and_rests_until_there_are_some() {
     let server = Served::start(folder.path()).await;
     let address: SocketAddr = server.url.trim_start_matches("http://").parse().unwrap();
     let process = Pid::from_raw(server.child.id().unwrap() as i32);
-    let few = Rlimit { current: Some(4), maximum: Some(20_000) };
-    let before = prlimit(process, Resource::Nofile, Rlimit { maximum: few.maximum, ..few }).unwrap();
+    let few = Rlimit { current: Some(4), ..getrlimit(Resource::Nofile) };
+    let before = prlimit(process, Resource::Nofile, few).unwrap();
     let said = |sentence: &str| {
         let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
         log.lines().filter(|line| line.contains(sentence)).count()
