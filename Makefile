@@ -35,8 +35,9 @@ test: needs ## Everything that must pass, with the time of each stage
 	@tests/all.sh
 
 .PHONY: test-long
-test-long: test ## Also property tests with many more cases
+test-long: test ## Also property tests with many more cases, and a million strangers
 	@PROPTEST_CASES=5000 $(CARGO) test --locked --all
+	@$(CARGO) test --locked --test rollcall -- --ignored --exact --nocapture flood::a_million_strangers_leave_memory_where_it_was
 
 .PHONY: lint
 lint: needs $(PACKAGES) ## Formatting and lints of both languages

@@ -1,11 +1,12 @@
 //! What runs all the time beside requests and sockets: the heartbeat, the online list's differences, other processes'
-//! revocations, an eye on the log writer. Each is a plain loop until `ending`; one that dies stops the server loudly
+//! revocations, an eye on the log writer and on memory. Each is a plain loop until `ending`; one that dies stops the server loudly
 //! instead of leaving it half alive.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::param::page_size;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,7 @@ pub(super) fn start(app: &App, ending: &CancellationToken) {
     spawn(app, ending, differences(app.presence.clone(), app.services.config().online.diff_interval));
     spawn(app, ending, follow(services()));
     spawn(app, ending, losses(services()));
+    spawn(app, ending, memory(services()));
     spawn(app, ending, keys(services()));
     spawn(app, ending, issuers(services()));
     spawn(app, ending, outbox(services()));
@@ -87,6 +89,22 @@ async fn losses(services: Services) {
             known = lost;
         }
     }
+}
+
+async fn memory(services: Services) {
+    let mut seconds = every(SECOND);
+    loop {
+        seconds.tick().await;
+        if let Some(resident) = resident() {
+            services.weigh(resident);
+        }
+    }
+}
+
+/// Bytes of this process that are in memory; none where the system does not tell in Linux's way.
+fn resident() -> Option<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    pages.split(' ').nth(1)?.parse::<u64>().ok().map(|pages| pages * page_size() as u64)
 }
 
 async fn keys(services: Services) {

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{App, StartError};
+use super::{App, Capacity, StartError};
 use crate::auth::{Cost, Failures, Issuers, Keyring, Passwords, Recent, RefreshTokens, Tickets, Tokens};
 use crate::clock::Clock;
 use crate::config::{Config, ConnectionPolicy};
 use crate::events;
-use crate::http::Tls;
+use crate::http::{Gate, GateLimits, Tls};
 use crate::jobs::Board;
 use crate::outgoing::Sender;
 use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
-use crate::services::{Counters, Limits, Outbox, Parts, Readiness, SeenSessions, Services};
+use crate::services::{Counters, Limits, Outbox, Overload, Parts, Readiness, SeenSessions, Services};
 use crate::store::{LogWriter, Store};
 
 /// Longest time an answer of another system is believed, whatever its `verify_cache`.
@@ -38,7 +38,7 @@ impl App {
     ) -> Result<App, StartError> {
         let metrics = match config.metrics.listen.as_str() {
             "" => None,
-            address => Some(App::listen("metrics.listen", address).await?),
+            address => Some(App::listen("metrics.listen", address, config.server.backlog).await?),
         };
         let tls = match &config.server.tls {
             tls if tls.cert.as_os_str().is_empty() => None,
@@ -47,20 +47,38 @@ impl App {
         let store = Store::open(&config.database).await?;
         store.prepare().await?;
         let store = store.with_default_issuer(&config.auth.default_issuer, clock.now()).await?;
-        let (services, presence) = hall(config, clock, cost, store)?;
+        let capacity = Capacity::of(&config)?;
+        let (services, presence) = hall(config, clock, cost, store, &capacity)?;
+        let sockets = TaskTracker::new();
+        let limits = GateLimits { connections: capacity.connections, operators: capacity.operators };
+        let gate = Gate::new(services.clone(), limits, sockets.clone());
         let tasks = TaskTracker::new();
         let board = Board::start(services.clone(), &tasks).await.map_err(StartError::Jobs)?;
         let registry = Arc::new(events::registry(services.clone()));
-        Ok(App { services, presence, registry, board, stop, tasks, sockets: TaskTracker::new(), tls, metrics })
+        Ok(App { services, presence, registry, board, stop, tasks, sockets, gate, capacity, tls, metrics })
     }
 
-    /// Takes the address of `server.listen` or another setting.
-    pub async fn listen(key: &'static str, address: &str) -> Result<TcpListener, StartError> {
-        TcpListener::bind(address).await.map_err(|source| match source.kind() {
+    /// Takes the address of `server.listen` or another setting; `backlog` connections may wait there.
+    pub async fn listen(key: &'static str, address: &str, backlog: u32) -> Result<TcpListener, StartError> {
+        listen(address, backlog).await.map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => StartError::Busy(key, spoken(address)),
             _ => StartError::Listen { key, address: address.to_owned(), source },
         })
     }
+}
+
+async fn listen(address: &str, backlog: u32) -> io::Result<TcpListener> {
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for address in lookup_host(address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // Or a restart would wait for the connections of the process before.
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(backlog)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 fn hall(
@@ -68,9 +86,10 @@ fn hall(
     clock: Arc<dyn Clock>,
     cost: Cost,
     store: Store,
+    capacity: &Capacity,
 ) -> Result<(Services, Arc<LocalPresence>), StartError> {
     let keyring = Arc::new(Keyring::open(&config.data.dir, &config.auth, clock.now())?);
-    let manager = Arc::new(ClientManager::new(clock.clone(), manager_limits(&config)));
+    let manager = Arc::new(ClientManager::new(clock.clone(), manager_limits(&config, capacity)));
     let node: Arc<str> = node_name(&config.server.node).into();
     let presence = Arc::new(LocalPresence::new(manager.clone(), node.clone(), config.online.live_max));
     // The writer says itself when it has stopped, so it needs no place on the tracker that is waited for before.
@@ -86,10 +105,11 @@ fn hall(
         tokens: Tokens::new(keyring.clone(), auth),
         issuers: Issuers::open(auth, config.server.timezone)?,
         confirmations: Recent::new(clock.clone(), auth.max_failure_entries, CONFIRMED),
-        sessions: SeenSessions::new(clock.clone(), config.socket.max_clients, auth.remember_sessions),
+        sessions: SeenSessions::new(clock.clone(), capacity.clients, auth.remember_sessions),
         agents: Recent::new(clock.clone(), MAX_AGENTS, Duration::MAX),
         sender: Sender::new(&config.outgoing).map_err(StartError::Outgoing)?,
         outbox: Outbox::default(),
+        overload: Overload::new(capacity.clients, config.database.max_connections),
         handshakes: Counters::default(),
         readiness: Readiness::default(),
         refresh_tokens: RefreshTokens::new(keyring.clone()),
@@ -105,10 +125,10 @@ fn hall(
     Ok((services, presence))
 }
 
-fn manager_limits(config: &Config) -> ManagerLimits {
+fn manager_limits(config: &Config, capacity: &Capacity) -> ManagerLimits {
     let socket = &config.socket;
     ManagerLimits {
-        max_clients: socket.max_clients,
+        max_clients: capacity.clients,
         per_user: socket.per_user,
         replace_oldest: socket.per_user_policy == ConnectionPolicy::Replace,
         per_address: socket.per_address,
@@ -135,16 +155,33 @@ fn spoken(address: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpStream;
+
     use super::App;
 
     #[tokio::test]
     async fn a_busy_port_is_told_with_the_way_out() {
-        let listener = App::listen("server.listen", "127.0.0.1:0").await.unwrap();
+        let listener = App::listen("server.listen", "127.0.0.1:0", 4).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let error = App::listen("server.listen", &format!("127.0.0.1:{port}")).await.unwrap_err();
+        let error = App::listen("server.listen", &format!("127.0.0.1:{port}"), 4).await.unwrap_err();
         assert_eq!(
             error.to_string(),
             format!("server.listen: port {port} on 127.0.0.1 is in use; stop the other program or set server.listen.")
         );
+    }
+
+    #[tokio::test]
+    async fn as_many_connections_wait_to_be_accepted_as_the_settings_say() {
+        let backlog = crate::config::Config::defaults().server.backlog;
+        let listener = App::listen("server.listen", "127.0.0.1:0", backlog).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        // More than the 1,024 that are usual; nobody accepts.
+        for number in 0..1_500 {
+            let connected = tokio::time::timeout(Duration::from_secs(10), TcpStream::connect(address)).await;
+            waiting.push(connected.unwrap_or_else(|_| panic!("number {number} does not come through")).unwrap());
+        }
     }
 }

@@ -25,6 +25,17 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The limit of open files leaves nothing for sockets.
+    #[error(
+        "The process may open {open} files and needs at least {needed}; raise the limit (LimitNOFILE, ulimit -n), or lower \
+         database.max_connections."
+    )]
+    OpenFiles {
+        /// As it is.
+        open: u64,
+        /// As it must be at least.
+        needed: u64,
+    },
     /// The database cannot be used.
     #[error("{}", database(.0))]
     Database(#[from] StoreError),

@@ -74,7 +74,7 @@ pub(super) async fn close_house(app: &App, ending: &CancellationToken) {
 }
 
 fn announce(app: &App, clients: &[Arc<Client>], drain: Duration) {
-    let data = Draining { retry_after_ms: retry_after(app).saturating_add(drain.as_millis() as u64) };
+    let data = Draining { retry_after_ms: (app.services.retry_after() + drain).as_millis() as u64 };
     let message = Message::push("server/draining", Some(&data), app.services.clock().now().timestamp());
     for client in clients {
         client.send(&message);
@@ -84,15 +84,8 @@ fn announce(app: &App, clients: &[Arc<Client>], drain: Duration) {
 /// Not over the broker: this node's own clients are meant, whatever others there are.
 fn close(app: &App, client: &Client) {
     let mut reason = CloseReason::new(CloseCode::Restart);
-    reason.retry_after_ms = Some(retry_after(app));
+    reason.retry_after_ms = Some(app.services.retry_after().as_millis() as u64);
     client.close(&reason, Cause::Shutdown);
-}
-
-/// Somewhere between the configured bounds, so that ten thousand pages do not come back together.
-fn retry_after(app: &App) -> u64 {
-    let socket = &app.services.config().socket;
-    let (min, max) = (socket.reconnect_min.as_millis() as u64, socket.reconnect_max.as_millis() as u64);
-    min + u64::from(rand::random::<u32>()) % max.saturating_sub(min).max(1)
 }
 
 #[cfg(test)]
@@ -165,7 +158,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let app = testing::app_in(folder.path()).await;
         let (mut first, mut second) = (connected(&app).await, connected(&app).await);
-        let (left, serving) = serve(app, App::listen("server.listen", "127.0.0.1:0").await.unwrap());
+        let (left, serving) = serve(app, App::listen("server.listen", "127.0.0.1:0", 64).await.unwrap());
         let (served, first, second) = tokio::join!(serving, hear(&mut first), hear(&mut second));
         served.unwrap();
         for heard in [first, second] {
@@ -185,7 +178,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let app = testing::app_in_with(folder.path(), |config| config.server.stop_timeout = STEP).await;
         app.tasks.spawn(std::future::pending::<()>());
-        let (_left, serving) = serve(app, App::listen("server.listen", "127.0.0.1:0").await.unwrap());
+        let (_left, serving) = serve(app, App::listen("server.listen", "127.0.0.1:0", 64).await.unwrap());
         assert_eq!(serving.await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

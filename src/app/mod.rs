@@ -3,6 +3,7 @@
 
 mod background;
 mod build;
+mod capacity;
 mod error;
 mod first_admin;
 mod goodbye;
@@ -13,18 +14,18 @@ pub(crate) mod testing;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use capacity::Capacity;
 pub use error::StartError;
 pub use first_admin::{ADMIN_NAME, FirstAdministrator, PASSWORD_FILE};
 pub use reload::Reloader;
 
 use crate::events::Registry;
-use crate::http::{self, SocketDoor, Tls};
+use crate::http::{self, Gate, Patience, SocketDoor, Tls};
 use crate::jobs::Board;
 use crate::realtime::LocalPresence;
 use crate::services::Services;
@@ -39,6 +40,9 @@ pub struct App {
     stop: CancellationToken,
     tasks: TaskTracker,
     sockets: TaskTracker,
+    /// Counts the connections of all listeners.
+    gate: Arc<Gate>,
+    capacity: Capacity,
     /// Of `server.tls`.
     tls: Option<Arc<Tls>>,
     /// Of `metrics.listen`.
@@ -71,6 +75,11 @@ impl App {
         &self.sockets
     }
 
+    /// What this process can hold.
+    pub fn capacity(&self) -> &Capacity {
+        &self.capacity
+    }
+
     /// Where `/metrics` is, if anywhere.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
@@ -82,10 +91,12 @@ impl App {
         let ending = CancellationToken::new();
         background::start(&self, &ending);
         let door = SocketDoor { registry: self.registry.clone(), tasks: self.sockets.clone() };
-        let endpoint = http::endpoint(self.services.clone(), door, self.board.clone());
-        let header_timeout = self.services.config().server.header_timeout;
-        let requests = http::serve(listener, self.tls.clone(), endpoint, header_timeout, self.stop.clone());
-        let metrics = self.serve_metrics(header_timeout);
+        let endpoint = http::endpoint(self.services.clone(), self.gate.clone(), door, self.board.clone());
+        let server = &self.services.config().server;
+        let patience = Patience { header: server.header_timeout, reader: server.request_timeout };
+        let (gate, tls, stop) = (self.gate.clone(), self.tls.clone(), self.stop.clone());
+        let requests = http::serve(listener, gate, tls, endpoint, patience, stop);
+        let metrics = self.serve_metrics(patience);
         let goodbye = async {
             self.stop.cancelled().await;
             goodbye::deadline(&self).await
@@ -98,12 +109,12 @@ impl App {
         }
     }
 
-    fn serve_metrics(&mut self, header_timeout: Duration) -> impl Future<Output = ()> + use<> {
-        let endpoint = http::metrics_endpoint(self.services.clone(), self.registry.clone());
-        let (listener, stop) = (self.metrics.take(), self.stop.clone());
+    fn serve_metrics(&mut self, patience: Patience) -> impl Future<Output = ()> + use<> {
+        let endpoint = http::metrics_endpoint(self.services.clone(), self.gate.clone(), self.registry.clone());
+        let (listener, gate, stop) = (self.metrics.take(), self.gate.clone(), self.stop.clone());
         async move {
             if let Some(listener) = listener {
-                http::serve(listener, None, endpoint, header_timeout, stop).await;
+                http::serve(listener, gate, None, endpoint, patience, stop).await;
             }
         }
     }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lock::Lock;
 use super::{Done, Failure, load, say};
-use crate::app::{ADMIN_NAME, App, FirstAdministrator, Reloader};
+use crate::app::{ADMIN_NAME, App, Capacity, FirstAdministrator, Reloader};
 use crate::auth::Cost;
 use crate::clock::SystemClock;
 use crate::config::{Change, Config, Loaded, Secret};
@@ -40,9 +40,10 @@ pub(super) async fn run(file: Option<PathBuf>) -> Done {
 
 async fn serve(mut reading: Reading, mut hangups: Signal, stop: CancellationToken) -> Done {
     let config = reading.loaded.config.clone();
+    Capacity::raise();
     let given = admin_password()?;
     // First of all, so that a second start on a busy port changes nothing.
-    let listener = App::listen("server.listen", &config.server.listen).await?;
+    let listener = App::listen("server.listen", &config.server.listen, config.server.backlog).await?;
     let address = listener.local_addr()?;
     let _lock = Lock::shared(&config.data.dir)?;
     let here = address_of(&config, &address.to_string());
@@ -51,6 +52,7 @@ async fn serve(mut reading: Reading, mut hangups: Signal, stop: CancellationToke
     let app = App::build(config, Arc::new(SystemClock::new()), Cost::OWASP, stop).await?;
     introduce(app.first_administrator(given, io::stdout().is_terminal()).await?);
     say(format_args!("Rollcall is at {place} — press Ctrl-C to stop"));
+    say(app.capacity());
     let reloader = app.reloader();
     let again = async {
         while hangups.recv().await.is_some() {

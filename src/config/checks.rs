@@ -20,7 +20,7 @@ const MAX_DURATION: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 const MIN_DURATION: Duration = Duration::from_millis(1);
 
 /// The durations and numbers for which zero has a meaning: none, never, or no limit.
-const ZERO_MEANS: [&str; 15] = [
+const ZERO_MEANS: [&str; 17] = [
     "auth.failed_keys",
     "auth.failures_per_name",
     "auth.key_rotation",
@@ -30,6 +30,8 @@ const ZERO_MEANS: [&str; 15] = [
     "database.idle_timeout",
     "database.max_lifetime",
     "database.min_connections",
+    "limits.clients",
+    "limits.connections_per_address",
     "presence.grace",
     "server.drain",
     "socket.bad_frames",
@@ -54,6 +56,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "auth.issuers" => "a list of tables, each as [[auth.issuers]]",
         "auth.logins" => "\"many\", \"one\" or a number above zero",
         "database.tls" => "\"as-url\", \"disable\", \"prefer\", \"require\", \"verify-ca\" or \"verify-full\"",
+        "limits.memory" => "a size as \"512MiB\" or \"2GiB\", or empty",
         "log.format" => "\"text\" or \"json\"",
         "server.allowed_origins" => "a list of origins as \"https://admin.example.com\", without a path",
         "server.public_url" => {

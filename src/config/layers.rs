@@ -15,6 +15,9 @@ const PREFIX: &str = "ROLLCALL__";
 /// Likeness, from 0 to 1, from which a known key is worth proposing for an unknown one.
 const LIKE: f64 = 0.5;
 
+/// Keys of earlier releases, and what took their place.
+const RENAMED: [(&str, &str); 1] = [("socket.max_clients", "limits.clients")];
+
 /// Where a value comes from.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
@@ -123,7 +126,10 @@ pub(super) fn from_environment(
         let written = rest.replace("__", ".").to_lowercase();
         let found = find(&written, known).filter(|_| name == variable(&written));
         let (key, from_file) = found.ok_or_else(|| {
-            let way_out = way_out(nearest(&written, known).map(variable));
+            let way_out = renamed(&written).map_or_else(
+                || way_out(nearest(&written, known).map(variable)),
+                |key| format!("it is {} now.", variable(key)),
+            );
             ConfigError(format!("{name} in the environment is not a key; {way_out}"))
         })?;
         let value = match &known[key].value {
@@ -225,8 +231,13 @@ fn misplaced(written: &str, path: &Path, known: &Settings) -> ConfigError {
     if let Some(key) = known.keys().find(|key| key.starts_with(&section)) {
         return ConfigError(format!("{written} in {path} is a section, not a key; write it as [{written}], as {key}."));
     }
-    let way_out = way_out(nearest(written, known).map(str::to_owned));
+    let way_out = renamed(written)
+        .map_or_else(|| way_out(nearest(written, known).map(str::to_owned)), |key| format!("it is {key} now."));
     ConfigError(format!("{written} in {path} is not a key; {way_out}"))
+}
+
+fn renamed(written: &str) -> Option<&'static str> {
+    RENAMED.iter().find(|(old, _)| *old == written).map(|(_, new)| *new)
 }
 
 fn way_out(nearest: Option<String>) -> String {

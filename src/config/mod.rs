@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: defaults in code (`config/rollcall.toml` is the only place that has them), and files that are looked for in well-known places: a setting comes from where you said, or is a default.
 
+mod byte_size;
 mod checks;
 mod database_url;
 mod issuers;
@@ -18,6 +19,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+pub use byte_size::ByteSize;
 pub use issuers::{Issuer, IssuerAlgorithm, WhenAway};
 pub use public_url::PublicUrl;
 pub use reload::Change;

@@ -24,6 +24,8 @@ pub(super) const AT_ONCE: &[&str] = &[
     "auth.signing_key",
     "database.keep_logs",
     "docs.public",
+    "limits.connections_per_address",
+    "limits.memory",
     "log.level",
     "outgoing.retry_for",
     "server.allowed_origins",

@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Issuer, PublicUrl, Secret};
+use super::{ByteSize, Issuer, PublicUrl, Secret};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Deserialize)]
@@ -24,6 +24,8 @@ pub struct Config {
     pub auth: Auth,
     /// Sockets and their limits.
     pub socket: Socket,
+    /// What this node takes in altogether.
+    pub limits: Limits,
     /// The online list and its live differences.
     pub online: Online,
     /// Who counts as gone, and when.
@@ -44,6 +46,8 @@ pub struct Config {
 pub struct Server {
     /// Address and port.
     pub listen: String,
+    /// Connections that the kernel holds until they are accepted, at most.
+    pub backlog: u32,
     /// Where people reach us: the one source of base path, cookies, our own origin and links.
     pub public_url: PublicUrl,
     /// Whether passwords may travel over plain http from another machine.
@@ -56,10 +60,10 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// Bytes of a request body, at most.
     pub max_body: usize,
-    /// Time a client has to send its request's head.
+    /// Time a client has to send its request's head, and that its connection may lie idle before the next.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
-    /// Time a request may take before it is answered 503.
+    /// Time a request's body may take to come (408), its answer to be found (503), and a reader to go on reading it.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
     /// Time over which sockets are sent away when the server stops.
@@ -277,8 +281,6 @@ pub struct Socket {
     pub per_user_policy: ConnectionPolicy,
     /// Sockets of one address (IPv6: per /64), at most.
     pub per_address: usize,
-    /// Sockets of this node, at most; beyond, a handshake is answered 503.
-    pub max_clients: usize,
     /// Failed handshakes of one address (IPv6: per /64) a minute, at most. A valid token is never refused for them.
     pub failed_handshakes: u32,
     /// Successful handshakes of one user a minute, at most.
@@ -297,6 +299,20 @@ pub struct Socket {
     /// Longest time.
     #[serde(with = "humantime_serde")]
     pub reconnect_max: Duration,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Sockets of this node, at most; beyond, a handshake is answered 503 or closed with 4013. Zero, or more than the open files
+    /// allow, means as many as those allow.
+    pub clients: usize,
+    /// Resident memory from which handshakes are refused in the same way; zero means no limit.
+    pub memory: ByteSize,
+    /// HTTP connections of one address (IPv6: per /64) at a time, at most; sockets and trusted proxies do not count. Zero means
+    /// no limit.
+    pub connections_per_address: usize,
 }
 
 /// `[online]`

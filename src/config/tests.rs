@@ -98,6 +98,18 @@ fn an_unknown_key_is_refused_with_the_nearest_one() {
     );
     assert_eq!(refusal("listen = \"x\""), "listen in rollcall.toml is not a key; did you mean server.listen?");
     assert_eq!(
+        refusal("[socket]\nmax_clients = 5"),
+        "socket.max_clients in rollcall.toml is not a key; it is limits.clients now."
+    );
+    assert_eq!(
+        env_refusal("ROLLCALL__SOCKET__MAX_CLIENTS", "5"),
+        "ROLLCALL__SOCKET__MAX_CLIENTS in the environment is not a key; it is ROLLCALL__LIMITS__CLIENTS now."
+    );
+    assert_eq!(
+        refusal("[limits]\nmemory = \"2 gigs\""),
+        "limits.memory in rollcall.toml is \"2 gigs\", but should be a size as \"512MiB\" or \"2GiB\", or empty."
+    );
+    assert_eq!(
         refusal("[zzzzzzz]\nqqqqqqqqqqqqqqqqqqqqqqqqqqqq = 1"),
         "zzzzzzz.qqqqqqqqqqqqqqqqqqqqqqqqqqqq in rollcall.toml is not a key; `rollcall config print` lists them all."
     );

@@ -14,6 +14,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry as Exposition;
 
+use super::gate::Gate;
 use crate::events::Registry;
 use crate::services::Services;
 
@@ -22,17 +23,24 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 /// What the listener of `metrics.listen` answers.
 pub(crate) fn metrics_endpoint(
     services: Services,
+    gate: Arc<Gate>,
     registry: Arc<Registry>,
 ) -> impl Endpoint<Output = Response> + 'static {
-    Route::new().at("/metrics", get(scrape)).data(services).data(registry).map_to_response().catch_all_error(
+    Route::new().at("/metrics", get(scrape)).data(services).data(gate).data(registry).map_to_response().catch_all_error(
         |error: poem::Error| async move { Response::builder().status(error.status()).body(error.to_string()) },
     )
 }
 
 #[handler]
-async fn scrape(Data(services): Data<&Services>, Data(registry): Data<&Arc<Registry>>) -> Response {
+async fn scrape(
+    Data(services): Data<&Services>,
+    Data(gate): Data<&Arc<Gate>>,
+    Data(registry): Data<&Arc<Registry>>,
+) -> Response {
+    let mut entries = services.entries().await;
+    entries.extend(gate.sizes());
     let figures = Figures {
-        entries: services.entries().await,
+        entries,
         database: services.database_latency().await,
         online: services.presence().counts().await.ok().map(|(counts, _)| (counts.clients as u64, counts.users as u64)),
         services: services.clone(),

@@ -6,6 +6,7 @@ mod body;
 mod cors;
 mod docs;
 mod error;
+mod gate;
 mod health;
 mod hotgo;
 mod metrics;
@@ -30,8 +31,9 @@ use tracing::Instrument;
 
 pub use docs::openapi_document;
 pub(crate) use error::Problem;
+pub(crate) use gate::{Gate, GateLimits};
 pub(crate) use metrics::metrics_endpoint;
-pub(crate) use serve::serve;
+pub(crate) use serve::{Patience, serve};
 pub(crate) use socket::SocketDoor;
 pub(crate) use spa::build_id;
 pub use tls::{Tls, TlsError};
@@ -44,6 +46,7 @@ use security::RequestId;
 /// Everything that is answered.
 pub(crate) fn endpoint(
     services: Services,
+    gate: Arc<Gate>,
     door: SocketDoor,
     board: Arc<Board>,
 ) -> impl Endpoint<Output = Response> + 'static {
@@ -61,12 +64,13 @@ pub(crate) fn endpoint(
         .nest("/api/v1", api)
         .at("/*", get(spa::page));
     let routes = routes.with(CookieJarManager::new()).data(services.clone()).data(door).data(board);
-    Outermost { services, routes: Arc::new(routes) }
+    Outermost { services, gate, routes: Arc::new(routes) }
 }
 
 /// What every request passes: an id, who may read the answer, its bounds, the log line, and one body for every failure.
 struct Outermost<E> {
     services: Services,
+    gate: Arc<Gate>,
     routes: Arc<E>,
 }
 
@@ -89,12 +93,18 @@ impl<E: Endpoint<Output: IntoResponse>> Endpoint for Outermost<E> {
         span.in_scope(|| tracing::info!(status = response.status().as_u16(), took_ms, "answered"));
         cors.mark(response.headers_mut());
         finish(response.headers_mut(), &id);
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS && self.gate.is_crowded() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         Ok(response)
     }
 }
 
 impl<E: Endpoint<Output: IntoResponse>> Outermost<E> {
     async fn answer(&self, mut request: Request, id: &str) -> Response {
+        if let Some(problem) = self.gate.turn_away(&request) {
+            return problem.into_response(id);
+        }
         let server = &self.services.config().server;
         let body = match read_body(&mut request, server.max_body, server.request_timeout).await {
             Ok(body) => body,

@@ -1,9 +1,13 @@
 //! The door: our own accept loop over hyper with poem's endpoint inside. poem's own server keeps more per socket, spins when
 //! there are no descriptors left, has no time limit for a request's head, and does not know upgraded sockets when it stops.
+//!
+//! No connection stays for nothing: not while its request's head is awaited, the first or the next (`server.header_timeout`), not
+//! while it reads no answer (`server.request_timeout`), and when it gets crowded not while it is idle ([`Gate`]).
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,17 +20,38 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Request, Response};
+use rustix::net::sockopt::set_tcp_user_timeout;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::gate::{Gate, Unwelcome, Visit};
 use super::tls::Tls;
 use crate::realtime::Wire;
 
 /// Pause after `accept` failed, usually for want of file descriptors: long enough not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time for the rest of an answer on a connection that has to leave. An idle one leaves at once.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// No request has come yet.
+const NEW: u8 = 0;
+/// One is being answered.
+const AT_WORK: u8 = 1;
+/// The last one has been answered, or its answer is on its way out.
+const ANSWERED: u8 = 2;
+
+/// What a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Until a request's head is there.
+    pub(crate) header: Duration,
+    /// For a reader who has stopped.
+    pub(crate) reader: Duration,
+}
 
 /// The raw stream that a successful upgrade will yield, in a request's extensions.
 #[derive(Clone)]
@@ -41,33 +66,54 @@ impl Upgrade {
     }
 }
 
+/// What all connections of a listener share.
+struct House<E> {
+    gate: Arc<Gate>,
+    tls: Option<Arc<Tls>>,
+    endpoint: E,
+    patience: Patience,
+    stop: CancellationToken,
+}
+
 /// Accepts until `stop`, then lets the requests at work finish. Returns when no connection is left; upgraded sockets are no
 /// longer connections of this loop.
 pub(crate) async fn serve<E>(
     listener: TcpListener,
+    gate: Arc<Gate>,
     tls: Option<Arc<Tls>>,
     endpoint: E,
-    header_timeout: Duration,
+    patience: Patience,
     stop: CancellationToken,
 ) where
     E: Endpoint<Output = Response> + 'static,
 {
-    let endpoint = Arc::new(endpoint);
+    let house = Arc::new(House { gate, tls, endpoint, patience, stop });
     let connections = TaskTracker::new();
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = house.stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = met(stream, peer, tls.clone(), endpoint.clone(), header_timeout, stop.clone());
-                connections.spawn(connection);
+                if std::mem::take(&mut failing) {
+                    tracing::info!("connections are accepted again");
+                }
+                match house.gate.enter(peer.ip()) {
+                    Ok(visit) => _ = connections.spawn(met(stream, peer, visit, house.clone())),
+                    Err(unwelcome) if house.tls.is_none() => refuse(&stream, unwelcome),
+                    Err(_) => {}
+                }
             }
             Err(error) if is_one_peers_fault(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection; is the limit of open files reached?");
+                // Said once, not ten times a second.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "no connection can be accepted; is the limit of open files reached?");
+                }
+                house.gate.make_room();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -77,26 +123,49 @@ pub(crate) async fn serve<E>(
     connections.wait().await;
 }
 
-async fn met<E>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    tls: Option<Arc<Tls>>,
-    endpoint: Arc<E>,
-    header_timeout: Duration,
-    stop: CancellationToken,
-) where
+/// Answers a connection that nobody has time to read, as far as that can be done at once.
+fn refuse(stream: &TcpStream, unwelcome: Unwelcome) {
+    let (status, code, detail) = match unwelcome {
+        Unwelcome::Full => ("503 Service Unavailable", "full", "This server has as many connections as it takes."),
+        Unwelcome::TooManyOfAddress => {
+            ("429 Too Many Requests", "rate_limited", "This address has as many connections as it may.")
+        }
+    };
+    let (number, title) = status.split_once(' ').unwrap_or_default();
+    let body = format!(
+        r#"{{"type":"about:blank","title":"{title}","status":{number},"detail":"{detail}","code":"{code}","requestId":""}}"#
+    );
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nretry-after: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len(),
+        1 + rand::random::<u32>() % 10,
+    );
+    // What was not read would turn our answer into a reset.
+    let _ = recv(stream, &mut [0; 16 * 1024][..], RecvFlags::DONTWAIT);
+    let _ = send(stream, answer.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+}
+
+async fn met<E>(stream: TcpStream, peer: SocketAddr, visit: Visit, house: Arc<House<E>>)
+where
     E: Endpoint<Output = Response> + 'static,
 {
     // Small frames must not wait for more (Nagle).
     let _ = stream.set_nodelay(true);
+    let _ = set_tcp_user_timeout(&stream, u32::try_from(house.patience.reader.as_millis()).unwrap_or(u32::MAX));
     let local = stream.local_addr().unwrap_or(peer);
     let addresses = (LocalAddr(poem::Addr::from(local)), RemoteAddr(poem::Addr::from(peer)));
-    let Some(tls) = tls else {
-        return connection(stream, Scheme::HTTP, addresses, endpoint, header_timeout, stop).await;
+    let Some(tls) = house.tls.clone() else {
+        return connection(stream, Scheme::HTTP, addresses, visit, house).await;
+    };
+    let mut visit = visit;
+    let encrypted = tokio::select! {
+        accepted = tokio::time::timeout(house.patience.header, tls.accept(stream)) => accepted,
+        () = house.stop.cancelled() => return,
+        () = visit.unwanted() => return,
     };
     // Whoever speaks no TLS, or too slowly, is not worth a line in the log.
-    if let Ok(Ok(stream)) = tokio::time::timeout(header_timeout, tls.accept(stream)).await {
-        connection(stream, Scheme::HTTPS, addresses, endpoint, header_timeout, stop).await;
+    if let Ok(Ok(stream)) = encrypted {
+        connection(stream, Scheme::HTTPS, addresses, visit, house).await;
     }
 }
 
@@ -104,28 +173,40 @@ async fn connection<E>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     scheme: Scheme,
     addresses: (LocalAddr, RemoteAddr),
-    endpoint: Arc<E>,
-    header_timeout: Duration,
-    stop: CancellationToken,
+    mut visit: Visit,
+    house: Arc<House<E>>,
 ) where
     E: Endpoint<Output = Response> + 'static,
 {
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (endpoint, scheme, (local, remote)) = (endpoint.clone(), scheme.clone(), addresses.clone());
-        async move { Ok::<_, Infallible>(respond(request, scheme, local, remote, &*endpoint).await) }
+    let standing = Arc::new(AtomicU8::new(NEW));
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        let (house, scheme, (local, remote)) = (house.clone(), scheme.clone(), addresses.clone());
+        let standing = standing.clone();
+        async move {
+            standing.store(AT_WORK, Ordering::Relaxed);
+            let answer = respond(request, scheme, local, remote, &house.endpoint).await;
+            standing.store(ANSWERED, Ordering::Relaxed);
+            Ok::<_, Infallible>(answer)
+        }
     });
+    // hyper counts the time for a head from the connection's start, and from each answer's end: an idle connection ends as well.
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(house.patience.header)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
-        _ = connection.as_mut() => {}
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-        }
+        _ = connection.as_mut() => return,
+        () = house.stop.cancelled() => {}
+        () = visit.unwanted() => {}
+    }
+    // An idle one ends with this.
+    connection.as_mut().graceful_shutdown();
+    match standing.load(Ordering::Relaxed) {
+        NEW => {}
+        AT_WORK => _ = connection.await,
+        _ => _ = tokio::time::timeout(PARTING, connection).await,
     }
 }
 
@@ -150,13 +231,23 @@ where
 /// buffer of kilobytes.
 fn raw(upgraded: Upgraded) -> Option<(Arc<Wire>, Vec<u8>)> {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return Some((Arc::new(Wire::plain(parts.io.into_inner())), parts.read_buf.to_vec())),
+        Ok(parts) => {
+            let tcp = without_patience(parts.io.into_inner());
+            return Some((Arc::new(Wire::plain(tcp)), parts.read_buf.to_vec()));
+        }
         Err(upgraded) => upgraded,
     };
     let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
     let (tcp, connection) = parts.io.into_inner().into_inner();
+    let tcp = without_patience(tcp);
     let (wire, early) = Wire::tls(tcp, connection);
     Some((Arc::new(wire), [&parts.read_buf[..], &early].concat()))
+}
+
+/// A socket's queue has bounds of its own, and its heartbeat knows better whether anybody is there.
+fn without_patience(tcp: TcpStream) -> TcpStream {
+    let _ = set_tcp_user_timeout(&tcp, 0);
+    tcp
 }
 
 fn is_one_peers_fault(error: &io::Error) -> bool {

@@ -14,6 +14,7 @@ use sha1::{Digest, Sha1};
 use tokio_util::task::TaskTracker;
 
 use super::error::Problem;
+use super::gate::full;
 use super::security::{header_token, origin, page_allowed};
 use super::serve::Upgrade;
 use crate::auth::{Identity, Permissions, limit_key, looks_like_api_key};
@@ -202,6 +203,12 @@ fn query(request: &Request, key: &str) -> Option<String> {
 
 async fn admit(request: &Request, services: &Services, from: &Origin) -> Result<Admitted, Refusal> {
     let (credential, changes) = (credential(request, services), services.changes());
+    if services.is_full() {
+        if let Some(Credential::Ticket(ticket)) = credential {
+            let _ = services.tickets().take(&ticket);
+        }
+        return Err(too_busy(services, "This server has as many sockets as it takes."));
+    }
     let identified = match credential {
         None => Err(Denied::Missing),
         Some(Credential::Token { token, as_session }) => {
@@ -261,8 +268,8 @@ fn too_many(detail: &str, seconds: u64) -> Refusal {
 fn not_taken(refused: Refused, services: &Services) -> Refusal {
     let per_user = services.config().socket.per_user;
     match refused {
-        Refused::Full => too_busy("This server has as many sockets as it takes."),
-        Refused::TooManyOfAddress => too_busy("This address has as many sockets as it may."),
+        Refused::Full => too_busy(services, "This server has as many sockets as it takes."),
+        Refused::TooManyOfAddress => too_busy(services, "This address has as many sockets as it may."),
         Refused::TooManyOfUser => {
             let detail = format!("This user has {} sockets already, which is the limit.", per_user);
             Refusal {
@@ -273,11 +280,10 @@ fn not_taken(refused: Refused, services: &Services) -> Refusal {
     }
 }
 
-fn too_busy(detail: &str) -> Refusal {
-    Refusal {
-        problem: Problem::new(StatusCode::SERVICE_UNAVAILABLE, "full", detail).retry_after(5),
-        close: CloseReason { retry_after_ms: Some(5000), ..CloseReason::new(CloseCode::Overload) }.text(detail),
-    }
+fn too_busy(services: &Services, detail: &str) -> Refusal {
+    let retry_after_ms = Some(services.retry_after().as_millis() as u64);
+    let close = CloseReason { retry_after_ms, ..CloseReason::new(CloseCode::Overload) };
+    Refusal { problem: full(services, detail), close: close.text(detail) }
 }
 
 /// Registers the client and greets it; or why it may not stay.

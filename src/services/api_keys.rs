@@ -89,7 +89,7 @@ impl Services {
     /// key from being guessed is its 190 bits.
     pub async fn identify_key(&self, shown: &str, ip: IpAddr) -> Result<Identity, Denied> {
         let row = match ApiKey::parse(shown) {
-            Some(key) => self.store().api_key_by_digest(&key.digest()).await.map_err(|error| {
+            Some(key) => self.key_row(&key).await.map_err(|error| {
                 tracing::warn!(cause = error.cause(), "an API key could not be looked up");
                 Denied::Unavailable
             })?,
@@ -105,6 +105,11 @@ impl Services {
         }
         self.note_use(&row, ip, now);
         Ok(identity(row))
+    }
+
+    async fn key_row(&self, key: &ApiKey) -> Result<Option<ApiKeyRow>, StoreError> {
+        let _turn = self.turn().await?;
+        self.store().api_key_by_digest(&key.digest()).await
     }
 
     fn note_use(&self, row: &ApiKeyRow, ip: IpAddr, now: DateTime<Utc>) {

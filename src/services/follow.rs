@@ -42,7 +42,7 @@ impl Services {
 
     /// Closes the clients of a session that no longer stands; renews the rights of those whose session does.
     async fn look_again(&self, client: &Arc<Client>) {
-        let publication = match self.standing(Door::Handshake, client.session, client.expires_at()).await {
+        let publication = match self.standing(Door::Login, client.session, client.expires_at()).await {
             Ok(_) => return self.refresh_rights(&client.user).await,
             Err(Denied::Unavailable) => return,
             Err(denied) => {

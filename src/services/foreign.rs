@@ -32,7 +32,7 @@ impl Services {
         from: Option<&Origin>,
     ) -> Result<(Identity, Permissions), Denied> {
         let now = self.clock().now();
-        let row = match self.store().caller(foreign.session).await {
+        let row = match self.caller_row(door, foreign.session).await {
             Err(StoreError::Unavailable(_)) if self.remembered(door, foreign.session, &foreign.user) => {
                 self.confirm(token, &foreign, None).await?;
                 return self
@@ -127,6 +127,7 @@ impl Services {
     ) -> Result<(), StoreError> {
         let who =
             Foreigner { user: foreign.user.clone(), username: foreign.username.clone(), roles: foreign.roles.clone() };
+        let _turn = if door == Door::Handshake || row.is_none() { Some(self.turn().await?) } else { None };
         let Some(row) = row else {
             let mut session = foreign_session(&foreign.user, foreign.session, &foreign.external_id, end);
             session.app.clone_from(&foreign.app);

@@ -46,8 +46,10 @@ impl SeenSessions {
 pub enum Door {
     /// A REST call.
     Request,
-    /// `GET /socket`, login or refresh.
+    /// `GET /socket`.
     Handshake,
+    /// Login or refresh, and a look whether open sockets may stay: what a handshake is told, and never behind a storm of those.
+    Login,
 }
 
 /// Why a credential opens nothing.
@@ -176,13 +178,13 @@ impl Services {
     /// another process takes away is followed after the same moment.
     async fn look_up(&self, door: Door, session: Uuid) -> Result<Option<Arc<Seen>>, Denied> {
         let now = self.clock().monotonic();
-        let known = (door == Door::Handshake).then(|| self.0.sessions.recent.get(&session)).flatten();
+        let known = (door != Door::Request).then(|| self.0.sessions.recent.get(&session)).flatten();
         let fresh = self.config().auth.follow_interval;
         if let Some(seen) = known.as_ref().filter(|seen| now.saturating_sub(seen.at) < fresh) {
             return Ok(Some(seen.clone()));
         }
         let changes = self.changes();
-        match self.store().caller(session).await {
+        match self.caller_row(door, session).await {
             Ok(row) => {
                 let seen = row.map(|row| Arc::new(self.seen(row, now)));
                 match &seen {
@@ -200,6 +202,11 @@ impl Services {
                 known.map(Some).ok_or(Denied::Unavailable)
             }
         }
+    }
+
+    pub(super) async fn caller_row(&self, door: Door, session: Uuid) -> Result<Option<CallerRow>, StoreError> {
+        let _turn = if door == Door::Handshake { Some(self.turn().await?) } else { None };
+        self.store().caller(session).await
     }
 
     fn seen(&self, row: CallerRow, at: Duration) -> Seen {
@@ -250,7 +257,7 @@ impl Services {
         let disabled = row.disabled.then_some(Denied::Disabled);
         let first = match door {
             Door::Request => revoked.or(disabled).or(locked),
-            Door::Handshake => disabled.or(locked).or(revoked),
+            Door::Handshake | Door::Login => disabled.or(locked).or(revoked),
         };
         first.map_or(Ok(()), Err)
     }

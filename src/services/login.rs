@@ -170,7 +170,7 @@ impl Services {
     async fn hand_out(&self, session: Uuid, generation: i64) -> Result<LoggedIn, LoginDenied> {
         let now = self.clock().now();
         let far = now + delta(self.config().auth.session_max);
-        let (identity, _) = self.standing(Door::Handshake, session, far).await.map_err(LoginDenied::Denied)?;
+        let (identity, _) = self.standing(Door::Login, session, far).await.map_err(LoginDenied::Denied)?;
         let left = (identity.session_expires_at - now).to_std().unwrap_or_default();
         let ttl = self.config().auth.access_ttl.min(left);
         let (access, expires_at) = self.tokens().issue_for(&identity.user, session, now, ttl);
@@ -186,7 +186,7 @@ impl Services {
         let (session, generation) = self.0.refresh_tokens.parse(token).map_err(|_| over())?;
         let (auth, now) = (&self.config().auth, self.clock().now());
         // A disabled or locked account is told so, rather than that its session is over.
-        self.standing(Door::Handshake, session, now).await.map_err(LoginDenied::Denied)?;
+        self.standing(Door::Login, session, now).await.map_err(LoginDenied::Denied)?;
         let refreshed =
             self.store().refresh_session(session, generation, now, auth.refresh_overlap, auth.refresh_ttl).await?;
         match refreshed {

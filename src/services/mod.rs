@@ -10,6 +10,7 @@ mod identify;
 mod kick;
 mod limits;
 mod login;
+mod overload;
 mod readiness;
 mod upstream;
 
@@ -28,6 +29,7 @@ pub use identify::{Denied, Door, SeenSessions};
 pub use kick::{Found, Kick, KickRefused, Kicked, Pending, Whom};
 pub use limits::Limits;
 pub use login::{Attempt, LoggedIn, LoginDenied};
+pub use overload::Overload;
 pub use readiness::{NotReady, Readiness};
 pub use upstream::Outbox;
 
@@ -86,6 +88,8 @@ pub struct Parts {
     pub failures: Failures,
     /// Logins and handshakes by address and user.
     pub limits: Limits,
+    /// When nobody new is taken in.
+    pub overload: Overload,
     /// Handshakes by result.
     pub handshakes: Counters,
     /// The last answer of the database.

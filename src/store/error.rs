@@ -40,7 +40,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Nobody gave us a connection or our turn in time.
-    pub(super) fn timeout() -> StoreError {
+    pub fn timeout() -> StoreError {
         DbErr::ConnectionAcquire(ConnAcquireErr::Timeout).into()
     }
 

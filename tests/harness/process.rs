@@ -5,8 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use super::{PASSWORD, database};
 
@@ -17,6 +17,8 @@ const START: Duration = Duration::from_secs(90);
 pub(crate) struct Served {
     pub(crate) child: Child,
     pub(crate) url: String,
+    /// What it says after its address.
+    pub(crate) out: Lines<BufReader<ChildStdout>>,
 }
 
 /// What a command of the binary said.
@@ -58,6 +60,22 @@ impl Served {
         Served::spawn(command, folder).await
     }
 
+    /// The same under a limit of open files.
+    pub(crate) async fn start_under(open_files: u32, folder: &Path, settings: &[(&str, &str)]) -> Served {
+        let mut command = Command::new("sh");
+        configure(&mut command, folder);
+        command.args(["-euc", "ulimit -n \"$1\"; exec \"$2\" serve", "sh", &open_files.to_string()]);
+        command.arg(env!("CARGO_BIN_EXE_rollcall")).envs(settings.iter().copied());
+        Served::spawn(command, folder).await
+    }
+
+    /// Processor time so far, in ticks of the kernel.
+    pub(crate) fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id().unwrap())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
     /// A command of the test's own; its log is in `folder/log`.
     pub(crate) async fn spawn(mut command: Command, folder: &Path) -> Served {
         let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
@@ -72,7 +90,7 @@ impl Served {
             );
         };
         let url = line.split_whitespace().find(|word| word.starts_with("http")).unwrap().to_owned();
-        Served { child, url }
+        Served { child, url, out: lines }
     }
 
     /// Asks it to read its settings again.

@@ -50,7 +50,7 @@ impl Server {
             ("DATABASE__URL", database.as_str()),
             ("SERVER__LISTEN", "127.0.0.1:0"),
             ("LOG__LEVEL", "error"),
-            ("SOCKET__MAX_CLIENTS", "20000"),
+            ("LIMITS__CLIENTS", "20000"),
             ("SOCKET__PER_ADDRESS", "20000"),
             ("SOCKET__HANDSHAKES_PER_USER", "0"),
             ("SOCKET__FRAMES_PER_SECOND", "1000000"),
