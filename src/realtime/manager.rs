@@ -26,7 +26,7 @@ use crate::protocol::{CloseCode, CloseReason, Message};
 /// Bounds of this node.
 #[derive(Clone, Debug)]
 pub struct ManagerLimits {
-    /// Clients, at most.
+    /// Open sockets, at most, and as many users in the grace.
     pub max_clients: usize,
     /// Clients of one user, at most.
     pub per_user: usize,
@@ -282,6 +282,11 @@ impl ClientManager {
     pub(super) fn count_deliveries(&self, delivered: usize, dropped: usize) {
         self.delivered.fetch_add(delivered as u64, Relaxed);
         self.dropped.fetch_add(dropped as u64, Relaxed);
+    }
+
+    /// Open sockets. Who waits out a grace has none, and shall find a place on coming back.
+    pub fn open(&self) -> usize {
+        self.open.load(Relaxed)
     }
 
     /// Listed clients, those in the grace included.

@@ -30,7 +30,7 @@ impl Overload {
 impl Services {
     /// Whether a handshake is refused whoever it is.
     pub fn is_full(&self) -> bool {
-        self.0.overload.over_memory.load(Ordering::Relaxed) || self.manager().len() >= self.0.overload.max_clients
+        self.0.overload.over_memory.load(Ordering::Relaxed) || self.manager().open() >= self.0.overload.max_clients
     }
 
     /// Compares resident memory, in bytes, with `limits.memory`. To be asked once a second.
