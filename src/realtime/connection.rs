@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tokio::io::Interest;
 use tokio::time::timeout;
 
 use super::client::Client;
@@ -134,14 +133,10 @@ impl<D: Dispatch> Reader<D> {
             if finished {
                 self.next(work);
             }
-            let out = &self.registration.client().out;
-            let writable = match out.is_empty() {
-                true => false,
-                false => match stream.tcp().poll_write_ready(context) {
-                    Poll::Ready(Ok(())) if drain(out, stream).is_ok() => true,
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => false,
-                },
+            let written = match self.registration.client().out.poll_drain(stream, context) {
+                Poll::Ready(Ok(())) => true,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => false,
             };
             let read = match work.waiting.len() < MAX_PENDING {
                 false => false,
@@ -151,7 +146,7 @@ impl<D: Dispatch> Reader<D> {
                     Poll::Pending => false,
                 },
             };
-            if !(finished || writable || read) {
+            if !(finished || written || read) {
                 return Poll::Pending;
             }
         }
@@ -246,21 +241,11 @@ fn unfinished(mut handling: Handling) -> Option<Handling> {
     }
 }
 
-/// Writes what the kernel takes now.
-fn drain(out: &Outbound, stream: &Wire) -> io::Result<()> {
-    let drained = stream.tcp().try_io(Interest::WRITABLE, || match out.drain()? {
-        true => Ok(()),
-        false => Err(io::ErrorKind::WouldBlock.into()),
-    });
-    drained.or_else(would_block)
-}
-
 /// Writes what is queued, the close frame last, and closes our side.
 async fn goodbye(out: &Outbound, stream: &Wire) {
     let words = async {
         while !out.is_empty() {
-            stream.tcp().writable().await?;
-            drain(out, stream)?;
+            poll_fn(|context| out.poll_drain(stream, context)).await?;
         }
         io::Result::Ok(())
     };

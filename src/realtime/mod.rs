@@ -6,6 +6,8 @@ mod client;
 mod codec;
 mod connection;
 mod heartbeat;
+#[cfg(test)]
+mod interleavings;
 mod local;
 mod manager;
 mod outbound;
@@ -16,6 +18,13 @@ mod shards;
 mod stream;
 
 mod wire;
+
+/// What the queue is built of; `interleavings` builds the same file of other stuff, to try it in every order.
+mod sync {
+    pub(super) use std::sync::{Mutex, MutexGuard};
+
+    pub(super) use futures_util::task::AtomicWaker;
+}
 
 pub use broker::{Broker, Delivered, MemoryBroker, Payload, Publication, Target};
 pub use client::{Agent, Client, NewClient};

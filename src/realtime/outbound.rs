@@ -3,12 +3,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex};
-use std::task::Waker;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
-use futures_util::task::AtomicWaker;
 
+use super::sync::{AtomicWaker, Mutex, MutexGuard};
 use super::wire::Wire;
 
 /// What became of a message.
@@ -101,23 +101,14 @@ impl Outbound {
         self.wake.wake();
     }
 
-    /// Writes what the kernel takes now. Whether everything is out.
-    pub(super) fn drain(&self) -> io::Result<bool> {
-        let mut state = self.lock();
-        while let (Some(stream), Some(frame)) = (&state.stream, state.queue.front()) {
-            let sent = stream.transmit(frame)?;
-            state.bytes -= sent;
-            let front = state.queue.front_mut().expect("it was there under the same lock");
-            front.advance(sent);
-            if !front.is_empty() {
-                return Ok(false);
-            }
-            state.queue.pop_front();
+    /// One step of the connection's task, which has said `wake_with` before: writes what the kernel takes now. Pending when
+    /// nothing waits, or when the kernel takes nothing: then the next to send or close wakes it, or the kernel does.
+    pub(super) fn poll_drain(&self, stream: &Wire, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_empty() {
+            return Poll::Pending;
         }
-        if state.queue.is_empty() {
-            state.queue.shrink_to(0);
-        }
-        state.stream.as_ref().map_or(Ok(true), |stream| stream.flush())
+        ready!(stream.poll_writable(context))?;
+        Poll::Ready(stream.try_write(|| self.drain()))
     }
 
     /// Whom to wake when there may be something to do. Whoever says so before looking misses nothing.
@@ -150,7 +141,26 @@ impl Outbound {
         state.bytes = 0;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    /// Writes what the kernel takes now. Whether everything is out.
+    fn drain(&self) -> io::Result<bool> {
+        let mut state = self.lock();
+        while let (Some(stream), Some(frame)) = (&state.stream, state.queue.front()) {
+            let sent = stream.transmit(frame)?;
+            state.bytes -= sent;
+            let front = state.queue.front_mut().expect("it was there under the same lock");
+            front.advance(sent);
+            if !front.is_empty() {
+                return Ok(false);
+            }
+            state.queue.pop_front();
+        }
+        if state.queue.is_empty() {
+            state.queue.shrink_to(0);
+        }
+        state.stream.as_ref().map_or(Ok(true), |stream| stream.flush())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while holding the queue")
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Mutex, MutexGuard};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use tokio::io::Interest;
@@ -58,6 +58,21 @@ impl Wire {
             let _ = flush(&mut tls, &self.tcp);
             processed.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         }
+    }
+
+    /// Whether the kernel may take something; wakes `context` when it may.
+    pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp.poll_write_ready(context)
+    }
+
+    /// Lets `write` write, after `poll_writable`, and say whether everything is out: if not, the next `poll_writable` waits for
+    /// the kernel.
+    pub(super) fn try_write(&self, write: impl FnOnce() -> io::Result<bool>) -> io::Result<()> {
+        let written = self.tcp.try_io(Interest::WRITABLE, || match write()? {
+            true => Ok(()),
+            false => Err(ErrorKind::WouldBlock.into()),
+        });
+        written.or_else(|error| if error.kind() == ErrorKind::WouldBlock { Ok(()) } else { Err(error) })
     }
 
     /// Takes as much as can go now; zero is nothing.
