@@ -9,7 +9,7 @@ use crate::clock::ManualClock;
 use crate::realtime::{ClientManager, ManagerLimits, NewClient, QueueLimits, Registration, Wire};
 
 const COLUMNS: [Column; 6] =
-    [Column::Username, Column::Ip, Column::UserId, Column::App, Column::Id, Column::HeartbeatTime];
+    [Column::Username, Column::Ip, Column::UserId, Column::App, Column::Id, Column::LastSeenAt];
 
 /// User, name, last byte of the address, application.
 type Somebody = (u8, usize, u8, usize);
@@ -66,7 +66,7 @@ fn seen(row: &OnlineClient, column: Column) -> (i64, String) {
         Column::UserId => row.user_id.parse().map_or((i64::MAX, row.user_id.clone()), |number| (number, String::new())),
         Column::App => (0, row.app.to_string()),
         Column::Id => (0, row.id.to_string()),
-        _ => (row.heartbeat_time, String::new()),
+        _ => (row.last_seen_at.timestamp_millis(), String::new()),
     }
 }
 
