@@ -133,7 +133,7 @@ fn resident() -> usize {
 }
 
 #[tokio::test]
-#[ignore = "minutes, and alone in its process: make test-long"]
+#[ignore = "half an hour, and alone in its process: make test-long"]
 async fn a_million_strangers_leave_memory_where_it_was() {
     let strangers: usize = std::env::var("ROLLCALL_STRANGERS").map_or(1_000_000, |number| number.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
