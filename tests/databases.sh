@@ -10,6 +10,12 @@ folder=$(mktemp -d)
 server=
 
 finish() {
+  local code=$?
+  # A command that failed has written there why, and nobody can read it later.
+  if [ "$code" != 0 ] && [ "$code" != 130 ] && [ -z "$server" ] && [ -e "$folder/log" ]; then
+    echo "The $kind server was not set up (exit code $code):" >&2
+    tail -n 20 "$folder/log" >&2
+  fi
   if [ -n "$server" ]; then
     signal CONT 2> /dev/null || true
     kill "-$quit" "$server" 2> /dev/null || true
@@ -118,14 +124,15 @@ case $kind in
     ;;
   mysql)
     user=mysql
+    # Without native AIO, of which the whole machine has only so much (fs.aio-max-nr).
     mariadbd=$(found mariadbd /usr/sbin/mariadbd)
     if [ "$(id -u)" = 0 ]; then chown "$user" "$folder"; fi
     (as_user mariadb-install-db --no-defaults --datadir="$folder/data" --auth-root-authentication-method=normal \
-      --skip-test-db) > "$folder/log" 2>&1
+      --skip-test-db --innodb-use-native-aio=0) > "$folder/log" 2>&1
     speak_tls
     start() {
       as_user "$mariadbd" --no-defaults --datadir="$folder/data" --port="$port" --bind-address=127.0.0.1 \
-        --socket="$folder/socket" --pid-file="$folder/pid" --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 \
+        --socket="$folder/socket" --pid-file="$folder/pid" --innodb-use-native-aio=0 --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 \
         --skip-log-bin --max-connections=400 "${tls[@]}" >> "$folder/log" 2>&1 < /dev/null &
       server=$!
       wait_for mariadb-admin --no-defaults -u root -h 127.0.0.1 -P "$port" ping

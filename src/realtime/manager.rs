@@ -17,7 +17,7 @@ use super::client::{Client, NewClient};
 use super::outbound::QueueLimits;
 use super::presence::{Cause, LastLeave};
 use super::shard::{Shard, ShardLimits};
-use super::shards::{SHARDS, Shards};
+use super::shards::Shards;
 use super::wire::Wire;
 use crate::auth::{Permissions, Rights, UserKey, limit_key};
 use crate::clock::Clock;
@@ -97,7 +97,7 @@ impl ClientManager {
     pub fn new(clock: Arc<dyn Clock>, limits: ManagerLimits) -> ClientManager {
         ClientManager {
             clock,
-            shards: Shards::new(limits.of_shard()),
+            shards: Shards::new(ShardLimits { leaves: limits.max_leaves, leaving: limits.max_clients }),
             limits,
             open: AtomicUsize::new(0),
             addresses: Mutex::default(),
@@ -331,16 +331,10 @@ impl Drop for Registration {
         let (cause, now) = (client.end().unwrap_or(Cause::Lost), manager.clock.monotonic());
         let mut shard = manager.shards.of_client(client.id);
         shard.stream().unsubscribe(client.id);
-        shard.lose(client, cause, now, manager.limits.grace, manager.limits.of_shard());
+        shard.lose(client, cause, now, manager.limits.grace);
         shard.remember(&client.user, LastLeave { cause, at: manager.clock.now(), client: client.id });
         drop(shard);
         manager.give_back(limit_key(client.ip));
-    }
-}
-
-impl ManagerLimits {
-    fn of_shard(&self) -> ShardLimits {
-        ShardLimits { leaves: self.max_leaves.div_ceil(SHARDS), leaving: self.max_clients.div_ceil(SHARDS) }
     }
 }
 

@@ -30,11 +30,12 @@ pub(super) struct Shard {
     /// Sockets that ended, by cause, since the start.
     pub(super) ends: BTreeMap<Cause, u64>,
     leaving: VecDeque<Leaving>,
+    max_leaving: usize,
     leaves: LastLeaves,
     stream: Arc<Mutex<Stream>>,
 }
 
-/// Bounds of one shard.
+/// Bounds of one shard, or of all.
 #[derive(Clone, Copy)]
 pub(super) struct ShardLimits {
     /// Users whose last leave is remembered.
@@ -89,6 +90,7 @@ impl Shard {
             by_app: BTreeMap::new(),
             ends: BTreeMap::new(),
             leaving: VecDeque::new(),
+            max_leaving: limits.leaving,
             leaves: LastLeaves { cap: limits.leaves, by_user: HashMap::new(), order: VecDeque::new() },
             stream,
         }
@@ -115,11 +117,11 @@ impl Shard {
     }
 
     /// The socket is gone. The user's last one waits out the grace where the cause allows it.
-    pub(super) fn lose(&mut self, client: &Client, cause: Cause, now: Duration, grace: Duration, limits: ShardLimits) {
+    pub(super) fn lose(&mut self, client: &Client, cause: Cause, now: Duration, grace: Duration) {
         *self.ends.entry(cause).or_default() += 1;
         let Some(entry) = self.users.get_mut(&client.user) else { return };
         let last = entry.clients.iter().all(|other| other.id == client.id);
-        if last && cause.waits() && !grace.is_zero() && self.leaving.len() < limits.leaving {
+        if last && cause.waits() && !grace.is_zero() && self.leaving.len() < self.max_leaving {
             let until = now + grace;
             entry.leaving = Some(Grace { until, cause });
             self.leaving.push_back(Leaving { until, client: client.id, user: client.user.clone() });

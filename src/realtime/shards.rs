@@ -31,9 +31,14 @@ pub(super) struct Whole<'a> {
 }
 
 impl Shards {
+    /// The limits are those of all shards together.
     pub(super) fn new(limits: ShardLimits) -> Shards {
         let stream = Arc::<Mutex<Stream>>::default();
-        let shards = std::array::from_fn(|_| Mutex::new(Shard::new(limits, stream.clone())));
+        let share = |all: usize, place| all / SHARDS + usize::from(place < all % SHARDS);
+        let shards = std::array::from_fn(|place| {
+            let limits = ShardLimits { leaves: share(limits.leaves, place), leaving: share(limits.leaving, place) };
+            Mutex::new(Shard::new(limits, stream.clone()))
+        });
         Shards { shards, stream, hasher: RandomState::new() }
     }
 
