@@ -57,6 +57,19 @@ async fn rest_cookies_sockets_and_kicks_work_over_tls() {
     app.shutdown().await;
 }
 
+/// A record holds 16 KiB: the rest of such a message is decrypted together with it, and nothing else comes that would tell of it.
+#[tokio::test]
+async fn a_message_a_little_larger_than_a_record_is_answered_at_once() {
+    let (app, _folder) = with_tls().await;
+    let mut socket = app.user("bob", "member").await.connect(&app).await;
+    for more in (0..2_100).step_by(50) {
+        let message = format!(r#"{{"event":"ping"{}}}"#, " ".repeat(16_384 - 16 + more));
+        assert_eq!(socket.answer_to(&message).await["code"], 0, "16 KiB and {more}");
+    }
+    drop(socket);
+    app.shutdown().await;
+}
+
 #[tokio::test]
 async fn who_reads_slowly_gets_everything_whole_in_order_or_is_closed() {
     let (app, _folder) = with_tls().await;
