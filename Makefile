@@ -35,9 +35,13 @@ test: needs ## Everything that must pass, with the time of each stage
 	@tests/all.sh
 
 .PHONY: test-long
-test-long: test ## Also property tests with many more cases, and a million strangers
-	@PROPTEST_CASES=5000 $(CARGO) test --locked --all
+test-long: test ## Also many more cases of the property tests, a million strangers, and the fuzzer where cargo-fuzz is installed
+	@PROPTEST_CASES=5000 ROLLCALL_SHUTTLE_ITERATIONS=50000 $(CARGO) test --locked --all
 	@$(CARGO) test --locked --test rollcall -- --ignored --exact --nocapture flood::a_million_strangers_leave_memory_where_it_was
+	@mkdir -p target/fuzz/found
+	@if command -v cargo-fuzz > /dev/null; then \
+	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz frames target/fuzz/found tests/fuzz/corpus/frames -- -max_total_time=300; \
+	else echo "cargo-fuzz is not installed (cargo install cargo-fuzz): the frame codec was held against its corpus only"; fi
 
 .PHONY: lint
 lint: needs $(PACKAGES) ## Formatting and lints of both languages

@@ -28,6 +28,7 @@ mod problems;
 mod push;
 mod reload;
 mod revoke;
+mod rfc6455;
 mod rooms;
 mod slow;
 mod sockets;

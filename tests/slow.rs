@@ -1,15 +1,21 @@
 //! Slow readers: they cost no memory, and nobody else notices them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use rollcall::auth::UserKey;
 use rollcall::protocol::Message;
 use rollcall::realtime::{Payload, Publication, Target};
+use rollcall::services::Services;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::yield_now;
+use tokio_util::task::TaskTracker;
 
-use crate::harness::{PATIENCE, TestApp, TestUser, eventually};
+use crate::harness::{PATIENCE, RawSocket, TestApp, TestUser, eventually};
 
 /// A connected socket whose kernel buffers are tiny, and that reads nothing by itself.
 async fn narrow(app: &TestApp, user: &TestUser) -> TcpStream {
@@ -28,10 +34,14 @@ async fn narrow(app: &TestApp, user: &TestUser) -> TcpStream {
 
 /// Pushes to one user, as any backend's thousandth request would; whether it was taken.
 async fn push(app: &TestApp, user: &TestUser, data: &Value) -> bool {
+    push_to(&app.services, &user.id, data).await
+}
+
+async fn push_to(services: &Services, user: &str, data: &Value) -> bool {
     let message = Message::push("load", Some(data), 0);
-    let target = Target::Users(vec![rollcall::auth::UserKey::from_wire(&user.id)]);
+    let target = Target::Users(vec![UserKey::from_wire(user)]);
     let publication = Publication { target, payload: Payload::Message(message) };
-    app.services.broker().publish(publication).await.unwrap().delivered == 1
+    services.broker().publish(publication).await.unwrap().delivered == 1
 }
 
 async fn row_of(admin: &TestUser, user: &TestUser) -> Value {
@@ -137,65 +147,53 @@ async fn a_kick_jumps_a_full_queue() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_senders_to_a_narrow_reader_every_frame_arrives_whole_once_and_in_order_per_sender() {
-    let app = TestApp::with(|config| {
-        config.socket.queue_bytes = 64 * 1024 * 1024;
-        config.socket.queue_messages = 1_000_000;
-    })
-    .await;
-    let user = app.user("bob", "member").await;
-    let mut stream = narrow(&app, &user).await;
-    eventually("it is here", || async { app.services.manager().len() == 1 }).await;
+    let app = TestApp::narrow(|_| {}).await;
+    many_senders_to_a_narrow_reader(&app).await;
+    app.shutdown().await;
+}
+
+/// Each sender waits now and then for the queue to run empty, so that it fills, drains and is passed by many times over while the
+/// kernel stays full: that is where threads meet.
+pub(crate) async fn many_senders_to_a_narrow_reader(app: &TestApp) {
     const SENDERS: usize = 8;
-    const EACH: usize = 2_000;
-    let tasks = tokio_util::task::TaskTracker::new();
+    const EACH: usize = 600;
+    let user = app.user("bob", "member").await;
+    let mut socket = RawSocket::narrow(app, &user).await;
+    let client = app.services.manager().select(&Target::Everyone, false).pop().expect("who has shaken hands is here");
+    let (tasks, filled) = (TaskTracker::new(), Arc::new(AtomicUsize::new(0)));
     for sender in 0..SENDERS {
-        let (services, id) = (app.services.clone(), user.id.clone());
+        let (services, user, client, filled) = (app.services.clone(), user.id.clone(), client.clone(), filled.clone());
         tasks.spawn(async move {
             for number in 0..EACH {
-                let data = json!([sender, number, "x".repeat(number % 300)]);
-                let target = Target::Users(vec![rollcall::auth::UserKey::from_wire(&id)]);
-                let payload = Payload::Message(Message::push("load", Some(&data), 0));
-                services.broker().publish(Publication { target, payload }).await.unwrap();
+                // Some larger than what TLS encrypts at once.
+                let filler = if number % 97 == sender { 40_000 } else { number * 7919 % 3000 };
+                push_to(&services, &user, &json!([sender, number, "x".repeat(filler)])).await;
+                if number % 5 == 0 && client.waiting().0 > 0 {
+                    filled.fetch_add(1, Relaxed);
+                    while client.waiting().0 > 0 {
+                        yield_now().await;
+                    }
+                }
             }
         });
     }
     tasks.close();
-    let (mut next, mut bytes, mut total, mut headed) = ([0; SENDERS], Vec::new(), 0, false);
+    let (mut next, mut total) = ([0; SENDERS], 0);
     while total < SENDERS * EACH {
-        let mut buffer = [0; 1500];
-        let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await;
-        let length = read.expect("bytes in time: no wake-up is lost").unwrap();
-        assert!(length > 0, "the connection ended after {total} frames");
-        bytes.extend_from_slice(&buffer[..length]);
-        if !headed {
-            let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
-            bytes.drain(..end + 4);
-            headed = true;
+        let (first, payload) = socket.frame().await;
+        if first != 0x81 {
+            continue;
         }
-        while let Some((frame, used)) = whole_frame(&bytes) {
-            if frame["event"] == "load" {
-                let sender = frame["data"][0].as_u64().unwrap() as usize;
-                assert_eq!(frame["data"][1], next[sender], "sender {sender}");
-                next[sender] += 1;
-                total += 1;
-            }
-            bytes.drain(..used);
+        let frame: Value = serde_json::from_slice(&payload).expect("every frame is whole");
+        if frame["event"] == "load" {
+            let sender = frame["data"][0].as_u64().unwrap() as usize;
+            assert_eq!(frame["data"][1], next[sender], "sender {sender}");
+            next[sender] += 1;
+            total += 1;
         }
     }
     tasks.wait().await;
-    drop(stream);
-    app.shutdown().await;
-}
-
-/// The first frame, if it is there as a whole, and how many bytes it takes. Pings have no payload.
-fn whole_frame(bytes: &[u8]) -> Option<(Value, usize)> {
-    let [first, second, after @ ..] = bytes else { return None };
-    let (extended, length) = match second {
-        126 => (2, usize::from(u16::from_be_bytes([*after.first()?, *after.get(1)?]))),
-        short => (0, usize::from(*short)),
-    };
-    let payload = after.get(extended..extended + length)?;
-    let frame =
-        if *first == 0x81 { serde_json::from_slice(payload).expect("every frame is whole") } else { Value::Null };
-    Some((frame, 2 + extended + length))
+    assert_eq!(client.waiting(), (0, 0));
+    let filled = filled.load(Relaxed);
+    assert!(filled >= 20, "the queue was in use {filled} times only");
 }

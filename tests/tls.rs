@@ -4,23 +4,30 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use rollcall::config::Config;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::{Authority, PATIENCE, TestApp, TestSocket, TestUser, eventually};
+use crate::slow::many_senders_to_a_narrow_reader;
 
-async fn with_tls() -> (TestApp, TempDir) {
+/// What a server needs to speak TLS.
+fn certified() -> (TempDir, impl FnOnce(&mut Config)) {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = Authority::new(folder.path()).certify();
-    let app = TestApp::with(|config| {
+    let change = |config: &mut Config| {
         config.server.tls.cert = cert;
         config.server.tls.key = key;
         config.presence.grace = Duration::ZERO;
-    })
-    .await;
-    (app, folder)
+    };
+    (folder, change)
+}
+
+async fn with_tls() -> (TestApp, TempDir) {
+    let (folder, change) = certified();
+    (TestApp::with(change).await, folder)
 }
 
 async fn push(admin: &TestUser, to: &TestUser, data: Value) {
@@ -57,6 +64,19 @@ async fn rest_cookies_sockets_and_kicks_work_over_tls() {
     app.shutdown().await;
 }
 
+/// A record holds 16 KiB: the rest of such a message is decrypted together with it, and nothing else comes that would tell of it.
+#[tokio::test]
+async fn a_message_a_little_larger_than_a_record_is_answered_at_once() {
+    let (app, _folder) = with_tls().await;
+    let mut socket = app.user("bob", "member").await.connect(&app).await;
+    for more in (0..2_100).step_by(50) {
+        let message = format!(r#"{{"event":"ping"{}}}"#, " ".repeat(16_384 - 16 + more));
+        assert_eq!(socket.answer_to(&message).await["code"], 0, "16 KiB and {more}");
+    }
+    drop(socket);
+    app.shutdown().await;
+}
+
 #[tokio::test]
 async fn who_reads_slowly_gets_everything_whole_in_order_or_is_closed() {
     let (app, _folder) = with_tls().await;
@@ -82,6 +102,14 @@ async fn who_reads_slowly_gets_everything_whole_in_order_or_is_closed() {
     let why = admin.get(&format!("/api/v1/online/users/{}/why", slow.id)).await.body;
     assert_eq!(why["lastLeave"]["cause"], "slow", "{why}");
     while let Some(Ok(_)) = socket.stream.next().await {}
+    app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_senders_to_a_narrow_reader_every_frame_arrives_whole_once_and_in_order_per_sender() {
+    let (_folder, change) = certified();
+    let app = TestApp::narrow(change).await;
+    many_senders_to_a_narrow_reader(&app).await;
     app.shutdown().await;
 }
 

@@ -1,5 +1,8 @@
 //! RFC 6455 frames from the client, read out of any buffer without keeping one: an idle connection owns no bytes.
 //! Deliberately absent: extensions, binary messages, and the client's side.
+//!
+//! Text that is not UTF-8 is refused with the fragment in which that shows, not with the last of the message; the inside of a
+//! frame is not looked at before its end (in the words of the Autobahn suite, 6.4.1 and 6.4.2 fail fast, 6.4.3 and 6.4.4 do not).
 
 use crate::protocol::CloseCode;
 
@@ -36,6 +39,8 @@ pub(super) struct Decoder {
     /// The fragments of an unfinished message, unmasked.
     message: Vec<u8>,
     fragments: u32,
+    /// Bytes of `message` that are whole characters.
+    checked: u32,
 }
 
 /// A frame's header, decoded.
@@ -130,8 +135,9 @@ impl Decoder {
             return Err(CloseCode::TooBig);
         }
         self.message.extend_from_slice(payload);
+        self.checked += whole_characters(&self.message[self.checked as usize..])? as u32;
         if last {
-            self.fragments = 0;
+            (self.fragments, self.checked) = (0, 0);
             let message = std::mem::take(&mut self.message);
             take(Incoming::Text(utf8(&message)?));
         }
@@ -166,6 +172,10 @@ impl Header {
         if length > max_message.max(MAX_CONTROL) as u64 {
             return Err(if length >> 63 == 1 { CloseCode::Protocol } else { CloseCode::TooBig });
         }
+        // The shortest form is the only one (section 5.2).
+        if matches!((extended, length), (2, ..126) | (8, ..65_536)) {
+            return Err(CloseCode::Protocol);
+        }
         let start = 2 + extended + 4;
         let Some(mask) = bytes.get(start - 4..start) else { return Ok(None) };
         let mask = mask.try_into().expect("four bytes");
@@ -188,6 +198,15 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
 
 fn utf8(bytes: &[u8]) -> Result<&str, CloseCode> {
     std::str::from_utf8(bytes).map_err(|_| CloseCode::InvalidText)
+}
+
+/// Bytes before the character that is not complete yet; an error where no byte that follows could mend it.
+fn whole_characters(bytes: &[u8]) -> Result<usize, CloseCode> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.len()),
+        Err(error) if error.error_len().is_none() => Ok(error.valid_up_to()),
+        Err(_) => Err(CloseCode::InvalidText),
+    }
 }
 
 /// Section 7.4: which codes a client may send.

@@ -140,7 +140,7 @@ impl<D: Dispatch> Reader<D> {
             };
             let read = match work.waiting.len() < MAX_PENDING {
                 false => false,
-                true => match stream.tcp().poll_read_ready(context) {
+                true => match stream.poll_readable(context) {
                     Poll::Ready(Ok(())) if self.read(stream, work).is_ok() => true,
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => false,

@@ -1,7 +1,7 @@
 //! What a socket's frames travel on: a TCP stream, or TLS over one. Both are written by whoever sends and read by the
 //! connection's task, and neither waits: what cannot be done now is `WouldBlock`, or nothing taken.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
@@ -42,7 +42,16 @@ impl Wire {
         &self.tcp
     }
 
-    /// Reads what is there; zero is the end. `WouldBlock` only when nothing is left.
+    /// Whether there may be something to read; wakes `context` when there may. What is decrypted already counts: a record holds more
+    /// than one read takes with what came after it, and the kernel has told of it before.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.locked().is_some_and(|mut tls| tls.reader().fill_buf().is_ok()) {
+            return Poll::Ready(Ok(()));
+        }
+        self.tcp.poll_read_ready(context)
+    }
+
+    /// Reads what is there; zero is the end.
     pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(mut tls) = self.locked() else { return receive(&self.tcp, buffer) };
         loop {

@@ -7,6 +7,7 @@ mod database_server;
 mod nginx;
 pub(crate) mod other_system;
 mod process;
+mod raw;
 mod socket;
 mod user;
 
@@ -32,6 +33,7 @@ pub(crate) use authority::{Authority, believing};
 pub(crate) use database_server::DatabaseServer;
 pub(crate) use nginx::{Nginx, Port};
 pub(crate) use process::{Said, Served, rollcall, rollcall_with};
+pub(crate) use raw::{RawSocket, frame};
 pub(crate) use socket::TestSocket;
 pub(crate) use user::{Answer, TestUser};
 
@@ -69,6 +71,23 @@ impl TestApp {
 
     /// With settings of the test's own.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> TestApp {
+        TestApp::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), change).await
+    }
+
+    /// Where the kernel holds as little as it can of what a client has not read; and we hold everything.
+    pub(crate) async fn narrow(change: impl FnOnce(&mut Config)) -> TestApp {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Whoever is accepted inherits it.
+        socket2::SockRef::from(&listener).set_send_buffer_size(4096).unwrap();
+        let hold_everything = |config: &mut Config| {
+            config.socket.queue_bytes = 64 * 1024 * 1024;
+            config.socket.queue_messages = 1_000_000;
+            change(config);
+        };
+        TestApp::at(listener, hold_everything).await
+    }
+
+    async fn at(listener: TcpListener, change: impl FnOnce(&mut Config)) -> TestApp {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::defaults();
         config.database.url = Secret::new(database::empty().await);
@@ -85,7 +104,6 @@ impl TestApp {
         let tls = (!tls.as_os_str().is_empty()).then(|| believing(&tls.with_file_name("ca.pem")));
         let (clock, stop) = (Arc::new(ManualClock::new()), CancellationToken::new());
         let app = App::build(config, clock.clone(), Cost::MINIMAL, stop.clone()).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (services, sockets, tasks) = (app.services().clone(), app.sockets().clone(), app.tasks().clone());
         let metrics = app.metrics_address();
