@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 /// A third of glibc's resident memory per connection.
+#[cfg(all(feature = "jemalloc", target_os = "linux"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

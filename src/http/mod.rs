@@ -8,6 +8,7 @@ mod docs;
 mod error;
 mod health;
 mod hotgo;
+mod memory;
 mod metrics;
 mod page;
 mod place;
