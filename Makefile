@@ -65,12 +65,20 @@ dist: needs release ## The tarball for other machines, and what the Dockerfile n
 	@ls -lh dist
 
 .PHONY: bench
-bench: bench-binaries ## The table of goals against the limit of the machine, into benches/results.md (10 minutes)
+bench: bench-binaries ## The table of goals against the limit of the machine, into benches/results.md (15 minutes)
 	@target/release/rollcall-load full target/release/rollcall target/release/rollcall-limit benches/results.md
 
 .PHONY: bench-quick
-bench-quick: bench-binaries ## The same with fewer sockets, in two minutes; writes nothing
+bench-quick: bench-binaries ## The same with fewer sockets, in a minute; writes nothing
 	@target/release/rollcall-load quick target/release/rollcall target/release/rollcall-limit
+
+.PHONY: truth
+truth: bench-binaries ## Ten minutes of everything at once against an oracle, five of rest, into benches/truth.md (16 minutes)
+	@target/release/rollcall-load truth full target/release/rollcall benches/truth.md
+
+.PHONY: truth-quick
+truth-quick: bench-binaries ## The same in a minute; writes nothing
+	@target/release/rollcall-load truth quick target/release/rollcall
 
 .PHONY: bench-binaries
 bench-binaries: needs $(PAGE)

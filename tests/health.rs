@@ -82,7 +82,9 @@ async fn the_figures_move_with_what_users_do() {
     ] {
         assert!(lines.iter().any(|found| found == line), "no {line} in\n{}", lines.join("\n"));
     }
-    assert!(lines.iter().any(|line| line.starts_with("rollcall_database_latency_seconds ")));
+    for figure in ["rollcall_database_latency_seconds ", "rollcall_tasks "] {
+        assert!(lines.iter().any(|line| line.starts_with(figure)), "no {figure}in\n{}", lines.join("\n"));
+    }
     assert_eq!(lines.last().map(String::as_str), Some("# EOF"));
     let public = app.anonymous("GET", "/metrics", Value::Null).await.text;
     assert!(!public.contains("rollcall_clients"), "not on the public listener");

@@ -13,8 +13,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry as Exposition;
+use tokio::runtime::Handle;
 
 use super::gate::Gate;
+use super::memory::{Memory, memory};
 use crate::events::Registry;
 use crate::services::Services;
 
@@ -90,6 +92,7 @@ impl Collector for Figures {
         out.counter("rollcall_drops", "Pushed messages that found a full queue or a socket that was gone.", dropped)?;
         out.counter("rollcall_log_rows_lost", "Rows of logs that were not written.", self.services.writer().lost())?;
         self.events(&mut out)?;
+        self.process(&mut out)?;
         out.gauge(
             "rollcall_database_up",
             "Whether the database took a write just now.",
@@ -116,6 +119,25 @@ impl Figures {
         let micros = each(|stats| stats.micros.load(Relaxed));
         out.counters("rollcall_event_microseconds", "Time in handlers, from frame to reply.", "event", micros)
     }
+
+    /// Of the process itself: what a leak would grow.
+    fn process(&self, out: &mut Out<'_>) -> fmt::Result {
+        let tasks = Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks());
+        out.gauge(
+            "rollcall_tasks",
+            "Tasks of the runtime that have not ended, one for each socket among them.",
+            tasks as f64,
+        )?;
+        let Some(Memory { parts, allocations }) = memory() else { return Ok(()) };
+        let help = "Resident memory by part; they add up to that of the process.";
+        out.gauges("rollcall_memory_bytes", help, "part", named(parts))?;
+        let help = "Live allocations by size class in bytes.";
+        out.gauges("rollcall_allocations", help, "bytes", named(allocations))
+    }
+}
+
+fn named(figures: Vec<(impl ToString, u64)>) -> impl Iterator<Item = (String, f64)> {
+    figures.into_iter().map(|(word, value)| (word.to_string(), value as f64))
 }
 
 struct Out<'a>(DescriptorEncoder<'a>);

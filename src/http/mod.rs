@@ -9,6 +9,7 @@ mod error;
 mod gate;
 mod health;
 mod hotgo;
+mod memory;
 mod metrics;
 mod page;
 mod place;

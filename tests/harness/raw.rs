@@ -1,16 +1,11 @@
 //! A socket by hand, without TLS or with it: what a library would not send, and a peer that reads as slowly as a test wants.
 
-use std::time::Duration;
-
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{TestApp, TestUser};
-
-/// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::{PATIENCE, TestApp, TestUser};
 
 /// An open socket.
 pub(crate) struct RawSocket {

@@ -1,15 +1,17 @@
-//! What is measured, of either server in the same way.
+//! What is measured, of either server in the same way. What only ours can do is in `alone`.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::server::Server;
-use crate::swarm::{Swarm, masked};
+use crate::machine::kernel_memory;
+use crate::server::{Member, Server};
+use crate::socket::{TEXT, masked};
+use crate::swarm::Swarm;
 
 /// Bytes of a broadcast's frame, its header included; the limit's is as long.
-const BROADCAST: usize = 135;
+pub(crate) const BROADCAST: usize = 135;
 /// Sockets that ping at full speed.
 const PINGING: usize = 64;
 
@@ -17,35 +19,33 @@ const PINGING: usize = 64;
 pub(crate) struct Side {
     pub(crate) server: Server,
     pub(crate) swarm: Swarm,
-    pub(crate) tokens: Vec<String>,
+    /// One for each hundred sockets; nobody for the limit.
+    pub(crate) members: Vec<Member>,
     /// May push and list; empty for the limit, which knows nobody.
-    admin: String,
+    pub(crate) admin: String,
+    /// Bytes of the kernel for all sockets opened so far, both ends.
+    pub(crate) kernel: f64,
     ping: Vec<u8>,
-    filler: String,
 }
 
 /// Of many times, sorted.
 pub(crate) struct Times(Vec<f64>);
 
 impl Side {
+    /// `sockets` at most, and one more user.
     pub(crate) fn rollcall(server: Server, sockets: usize) -> io::Result<Side> {
-        let tokens = server.tokens(sockets + 1);
         let admin = server.login("admin");
-        let ping = masked(0x81, br#"{"event":"ping","id":1}"#);
-        // What stands around the filler, as the server writes it today.
-        let around = r#"{"event":"load","data":"","code":0,"timestamp":1715670733}"#.len() + 4;
-        let filler = "x".repeat(BROADCAST - around);
-        Ok(Side { server, swarm: Swarm::new()?, tokens, admin, ping, filler })
+        let members = server.members(&admin, sockets + 1);
+        Ok(Side { admin, members, ..Side::limit(server)? })
     }
 
     pub(crate) fn limit(server: Server) -> io::Result<Side> {
-        let ping = masked(0x81, br#"{"event":"ping","id":1}"#);
-        let (tokens, admin, filler) = (Vec::new(), String::new(), String::new());
-        Ok(Side { server, swarm: Swarm::new()?, tokens, admin, ping, filler })
+        let ping = masked(TEXT, br#"{"event":"ping","id":1}"#);
+        Ok(Side { server, swarm: Swarm::new()?, members: Vec::new(), admin: String::new(), kernel: 0.0, ping })
     }
 
     /// Processor time of the server for some work of ours, in microseconds for each of `count`.
-    fn cost<T>(&mut self, work: impl FnOnce(&mut Side) -> io::Result<(T, usize)>) -> io::Result<(T, f64)> {
+    pub(crate) fn cost<T>(&mut self, work: impl FnOnce(&mut Side) -> io::Result<(T, usize)>) -> io::Result<(T, f64)> {
         let before = self.server.cpu();
         let (result, count) = work(self)?;
         let spent = self.server.cpu() - before;
@@ -54,13 +54,15 @@ impl Side {
 
     /// Opens sockets until there are so many; µs of processor for each.
     pub(crate) fn open(&mut self, count: usize) -> io::Result<f64> {
+        let kernel = kernel_memory();
         let cost = self.cost(|side| {
             let before = side.swarm.len();
-            side.swarm.open(side.server.address, count, &side.tokens)?;
+            side.swarm.open(side.server.address, count, &side.members)?;
             Ok(((), count - before))
         });
         // The greetings.
         self.swarm.rest(Duration::from_millis(200))?;
+        self.kernel += kernel_memory() - kernel;
         Ok(cost?.1)
     }
 
@@ -106,94 +108,40 @@ impl Side {
 
     /// Sends one message to everybody; (µs of processor for each delivery, ms until the last one has it).
     pub(crate) fn broadcast(&mut self) -> io::Result<(f64, f64)> {
+        if !self.admin.is_empty() {
+            return self.push(&json!({"everyone": true}), BROADCAST, self.swarm.len());
+        }
         let (took, cost) = self.cost(|side| {
-            let Side { server, swarm, admin, filler, .. } = side;
-            let (sockets, begun) = (swarm.len(), Instant::now());
-            // Of either server the sockets are listened to while it sends: waking us is part of the cost.
-            let heard = if admin.is_empty() {
-                swarm.send(0, &masked(0x81, b"F"));
-                swarm.hear(sockets)?
-            } else {
-                let push = json!({"target": {"everyone": true}, "event": "load", "data": filler});
-                std::thread::scope(|scope| {
-                    scope.spawn(|| server.call("POST", "/push", admin, Some(&push)));
-                    swarm.hear(sockets)
-                })?
-            };
-            if heard < sockets {
-                return Err(io::Error::other(format!("{heard} of {sockets} heard a broadcast")));
-            }
+            let (sockets, begun) = (side.swarm.len(), Instant::now());
+            side.swarm.send(0, &masked(TEXT, b"F"));
+            all_of(sockets, side.swarm.hear(sockets)?)?;
             Ok((begun.elapsed().as_secs_f64() * 1e3, sockets))
         })?;
         Ok((cost, took))
     }
 
-    /// Pushes to the one who is alone behind the last token; ms from the call to the frame.
-    pub(crate) fn push_to_one(&mut self, times: usize) -> io::Result<Times> {
-        let token = self.tokens.last().cloned().unwrap_or_default();
-        let user = self.server.call("GET", "/auth/me", &token, None)["user"]["id"].clone();
-        let push = json!({"target": {"users": [user]}, "event": "load", "data": {}});
-        let mut taken = Vec::new();
-        for _ in 0..times {
-            let begun = Instant::now();
-            self.server.call("POST", "/push", &self.admin, Some(&push));
-            self.swarm.hear(1)?;
-            taken.push(begun.elapsed().as_secs_f64() * 1e3);
-        }
-        Ok(Times::of(taken))
-    }
-
-    /// Pages of twenty of the online list, filtered and sorted; ms each.
-    pub(crate) fn pages(&mut self, times: usize) -> io::Result<Times> {
-        let path = "/online/clients?pageSize=20&page=3&username=load&sort=-connectedAt";
-        let page = |side: &mut Side| {
-            let begun = Instant::now();
-            let answer = side.server.call("GET", path, &side.admin, None);
-            let filled = answer["list"].as_array().is_some_and(|list| !list.is_empty()) || side.swarm.len() < 60;
-            filled
-                .then(|| begun.elapsed().as_secs_f64() * 1e3)
-                .ok_or_else(|| io::Error::other(format!("no page: {answer}")))
-        };
-        Ok(Times::of((0..times).map(|_| page(self)).collect::<io::Result<_>>()?))
-    }
-
-    /// ms of a sweep over everybody, as the job says itself.
-    pub(crate) fn sweep(&mut self) -> f64 {
-        let run: Value = self.server.call("POST", "/jobs/sweep/run", &self.admin, None);
-        run["tookMs"].as_f64().unwrap_or(f64::NAN)
-    }
-
-    /// Closes so many and opens them again; µs of processor for one of them.
-    pub(crate) fn churn(&mut self, count: usize) -> io::Result<f64> {
-        let sockets = self.swarm.len();
-        let ((), cost) = self.cost(|side| {
-            side.swarm.close(sockets - count);
-            side.swarm.open(side.server.address, sockets, &side.tokens)?;
-            side.swarm.rest(Duration::from_millis(300))?;
-            Ok(((), count))
-        })?;
-        Ok(cost)
-    }
-
-    /// Closes all but one at once; (µs of processor for each, ms until nobody is listed any more).
-    pub(crate) fn leave_at_once(&mut self) -> io::Result<(f64, f64)> {
+    /// Pushes a message of so many bytes, its frame's header included, which so many hear; as [`Side::broadcast`]. The sockets
+    /// are listened to while it is sent, as those of the limit: waking us is part of the cost.
+    pub(crate) fn push(&mut self, target: &Value, bytes: usize, receivers: usize) -> io::Result<(f64, f64)> {
+        // What stands around the filler, as the server writes it today.
+        let around = r#"{"event":"load","data":"","code":0,"timestamp":1715670733}"#.len() + 4;
+        let push = json!({"target": target, "event": "load", "data": "x".repeat(bytes - around)});
         let (took, cost) = self.cost(|side| {
-            let (leaving, begun) = (side.swarm.len() - 1, Instant::now());
-            side.swarm.close(1);
-            while side.server.call("GET", "/online/counts", &side.admin, None)["clients"].as_u64() != Some(1) {
-                if begun.elapsed() > Duration::from_secs(30) {
-                    return Err(io::Error::other("somebody is still listed"));
-                }
-                side.swarm.rest(Duration::from_millis(5))?;
-            }
-            Ok((begun.elapsed().as_secs_f64() * 1e3, leaving))
+            let Side { server, swarm, admin, .. } = side;
+            let begun = Instant::now();
+            let heard = std::thread::scope(|scope| {
+                scope.spawn(|| server.call("POST", "/push", admin, Some(&push)));
+                swarm.hear(receivers)
+            })?;
+            all_of(receivers, heard)?;
+            Ok((begun.elapsed().as_secs_f64() * 1e3, receivers))
         })?;
         Ok((cost, took))
     }
 
     /// System calls of the limit so far.
     pub(crate) fn system_calls(&mut self) -> io::Result<f64> {
-        self.swarm.send(0, &masked(0x81, b"S"));
+        self.swarm.send(0, &masked(TEXT, b"S"));
         let (mut calls, begun) = (f64::NAN, Instant::now());
         while calls.is_nan() && begun.elapsed() < Duration::from_secs(5) {
             self.swarm.poll(Some(Duration::from_millis(100)), |_, text| {
@@ -204,8 +152,23 @@ impl Side {
     }
 }
 
+fn all_of(receivers: usize, heard: usize) -> io::Result<()> {
+    let missing = || io::Error::other(format!("{heard} of {receivers} heard a message"));
+    if heard < receivers { Err(missing()) } else { Ok(()) }
+}
+
+/// The least, the median and the most.
+pub(crate) fn spread(measured: &[f64]) -> (f64, f64, f64) {
+    let mut sorted = measured.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted[..] {
+        [] => (f64::NAN, f64::NAN, f64::NAN),
+        _ => (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]),
+    }
+}
+
 impl Times {
-    fn of(mut times: Vec<f64>) -> Times {
+    pub(crate) fn of(mut times: Vec<f64>) -> Times {
         times.sort_by(f64::total_cmp);
         Times(times)
     }

@@ -1,8 +1,12 @@
 //! The table of goals: measured values, their spread over the rounds, and whether each holds.
 
 use std::fmt::Write;
-use std::fs;
-use std::process::Command;
+
+use crate::machine::machine;
+use crate::measure::spread;
+
+/// Below it, ours costs less than what does nothing: then what it is compared with is badly made.
+const SUSPECT: f64 = 0.95;
 
 /// A goal and what was measured of it, once or several times.
 pub(crate) struct Goal {
@@ -44,38 +48,17 @@ impl Report {
         for note in &self.notes {
             let _ = writeln!(text, "- {note}");
         }
+        for goal in self.goals.iter().filter(|goal| {
+            goal.name.contains("processor") && goal.name.contains("ours ÷ limit") && spread(&goal.measured).1 < SUSPECT
+        }) {
+            let _ = writeln!(
+                text,
+                "- **warning**: {} is below {SUSPECT}: suspect benches/limit and mend it first",
+                goal.name
+            );
+        }
         let hold = self.goals.iter().filter(|goal| spread(&goal.measured).1 <= goal.at_most).count();
         let _ = writeln!(text, "\ngoals: {hold} hold, {} fall short", self.goals.len() - hold);
         text
     }
-}
-
-fn spread(measured: &[f64]) -> (f64, f64, f64) {
-    let mut sorted = measured.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted[..] {
-        [] => (f64::NAN, f64::NAN, f64::NAN),
-        _ => (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]),
-    }
-}
-
-/// When, what, and on which machine.
-fn machine() -> String {
-    let said = |program: &str, words: &[&str]| {
-        let output = Command::new(program).args(words).output().ok().filter(|output| output.status.success());
-        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-    };
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown processor");
-    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
-    format!(
-        "{}, commit {}, {cores} ×{}, {}.",
-        said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
-        said("git", &["rev-parse", "--short", "HEAD"]),
-        model.trim_start_matches(['\t', ' ', ':']).to_owned().split_once('@').map_or_else(
-            || format!(" {}", model.trim_start_matches(['\t', ' ', ':'])),
-            |(name, _)| format!(" {}", name.trim())
-        ),
-        said("uname", &["-sr"]),
-    )
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const PASSWORD: &str = "a password for the load";
+pub(crate) const PASSWORD: &str = "a password for the load";
 /// Sockets of one user.
 pub(crate) const PER_USER: usize = 100;
 
@@ -22,6 +22,7 @@ pub(crate) const PER_USER: usize = 100;
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    metrics: Option<SocketAddr>,
     /// From the start of the process to its address.
     pub(crate) started_in: Duration,
     /// Of each thread, also of those that have ended.
@@ -31,18 +32,26 @@ pub(crate) struct Server {
     _data: Option<TempDir>,
 }
 
+/// A user of ours.
+pub(crate) struct Member {
+    pub(crate) id: String,
+    pub(crate) token: String,
+}
+
 impl Server {
     /// Rollcall with its defaults, but for what would stop so many sockets of one machine.
-    pub(crate) fn rollcall(binary: &Path) -> io::Result<Server> {
+    pub(crate) fn rollcall(binary: &Path, settings: &[(&str, &str)]) -> io::Result<Server> {
         let data = tempfile::tempdir()?;
         // Twice: the first start makes the database and the keys.
-        drop(Server::start_rollcall(binary, data.path())?);
-        let mut server = Server::start_rollcall(binary, data.path())?;
+        drop(Server::start_rollcall(binary, data.path(), settings)?);
+        let mut server = Server::start_rollcall(binary, data.path(), settings)?;
         server._data = Some(data);
         Ok(server)
     }
 
-    fn start_rollcall(binary: &Path, data: &Path) -> io::Result<Server> {
+    fn start_rollcall(binary: &Path, data: &Path, settings: &[(&str, &str)]) -> io::Result<Server> {
+        // Free a moment ago; the server does not say which port of its own choice /metrics has.
+        let metrics = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new(binary);
         command.arg("serve").env("ROLLCALL_ADMIN_PASSWORD", PASSWORD).env("ROLLCALL__DATA__DIR", data);
         let database = format!("sqlite://{}/rollcall.db", data.display());
@@ -58,10 +67,16 @@ impl Server {
             ("AUTH__LOGINS_PER_ADDRESS", "0"),
             ("ONLINE__LIVE_MAX", "20000"),
             ("PRESENCE__GRACE", "0s"),
-        ] {
+            ("METRICS__LISTEN", &metrics.to_string()),
+        ]
+        .iter()
+        .chain(settings)
+        {
             command.env(format!("ROLLCALL__{key}"), value);
         }
-        Server::spawn(command)
+        let mut server = Server::spawn(command)?;
+        server.metrics = Some(metrics);
+        Ok(server)
     }
 
     /// The bare loop.
@@ -83,7 +98,7 @@ impl Server {
         let address = line.split_whitespace().find_map(|word| word.strip_prefix("http://")?.parse().ok());
         let address = address.ok_or_else(|| io::Error::other("the server did not start"))?;
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
-        Ok(Server { child, address, started_in, spent: Mutex::default(), agent, _data: None })
+        Ok(Server { child, address, metrics: None, started_in, spent: Mutex::default(), agent, _data: None })
     }
 
     /// Processor time of all its threads so far.
@@ -105,22 +120,44 @@ impl Server {
         line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or_default() * 1024.0
     }
 
-    /// A token for every hundred of so many sockets.
-    pub(crate) fn tokens(&self, sockets: usize) -> Vec<String> {
-        let admin = self.login("admin");
-        let login = |number: usize| {
-            let name = format!("load{number}");
-            let new = json!({"username": name, "password": PASSWORD, "roles": ["member"]});
-            self.call("POST", "/users", &admin, Some(&new));
-            self.login(&name)
-        };
-        (0..sockets.div_ceil(PER_USER)).map(login).collect()
+    /// Open descriptors.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+    }
+
+    /// What `/metrics` says now, by name and labels as they stand there; nothing for the limit.
+    pub(crate) fn figures(&self) -> HashMap<String, f64> {
+        let Some(metrics) = self.metrics else { return HashMap::new() };
+        let answer = self.agent.get(format!("http://{metrics}/metrics")).call();
+        let text = answer.and_then(|mut answer| answer.body_mut().read_to_string()).unwrap_or_default();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .filter_map(|line| {
+                line.rsplit_once(' ')?
+                    .1
+                    .parse()
+                    .ok()
+                    .map(|value| (line.rsplit_once(' ').unwrap_or_default().0.to_owned(), value))
+            })
+            .collect()
+    }
+
+    /// A user for every hundred of so many sockets.
+    pub(crate) fn members(&self, admin: &str, sockets: usize) -> Vec<Member> {
+        (0..sockets.div_ceil(PER_USER)).map(|number| self.member(admin, &format!("load{number}"))).collect()
+    }
+
+    /// A new user, logged in.
+    pub(crate) fn member(&self, admin: &str, name: &str) -> Member {
+        let new = json!({"username": name, "password": PASSWORD, "roles": ["member"]});
+        let user = self.call("POST", "/users", admin, Some(&new));
+        Member { id: text(&user["id"]), token: self.login(name) }
     }
 
     /// A login; its access token.
     pub(crate) fn login(&self, username: &str) -> String {
         let login = json!({"username": username, "password": PASSWORD});
-        self.call("POST", "/auth/login", "", Some(&login))["accessToken"].as_str().unwrap_or_default().to_owned()
+        text(&self.call("POST", "/auth/login", "", Some(&login))["accessToken"])
     }
 
     /// A REST call; its answer.
@@ -140,6 +177,11 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A string of an answer; empty for anything else.
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// A core for the servers and one for us; the same where there is only one.

@@ -1,17 +1,17 @@
 //! Many sockets of one process, on one epoll: they answer pings, count what they hear, and send frames that were made before.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::sockopt::set_tcp_nodelay;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, recv, send, socket_with,
-};
 use rustix::time::Timespec;
+
+use crate::server::{Member, PER_USER};
+use crate::socket::{Heard, Socket};
 
 /// Handshakes at once.
 const WINDOW: usize = 64;
@@ -28,13 +28,6 @@ pub(crate) struct Swarm {
     buffer: Vec<u8>,
 }
 
-struct Socket {
-    stream: Option<OwnedFd>,
-    /// An unfinished frame, or the unfinished handshake.
-    rest: Vec<u8>,
-    shaken: bool,
-}
-
 impl Swarm {
     pub(crate) fn new() -> io::Result<Swarm> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -45,22 +38,60 @@ impl Swarm {
         self.sockets.len()
     }
 
-    /// Opens sockets until there are `count`; each shows its token.
-    pub(crate) fn open(&mut self, server: SocketAddr, count: usize, tokens: &[String]) -> io::Result<()> {
-        while self.sockets.len() < count {
-            let first = self.sockets.len();
-            for place in first..count.min(first + WINDOW) {
-                let token = tokens.get(place / super::server::PER_USER).map_or("", String::as_str);
-                let stream = dial(server, place, token)?;
-                epoll::add(&self.epoll, &stream, EventData::new_u64(place as u64), EventFlags::IN)?;
-                self.sockets.push(Socket { stream: Some(stream), rest: Vec::new(), shaken: false });
+    /// Texts that the socket of this place has heard.
+    pub(crate) fn texts(&self, place: usize) -> usize {
+        self.sockets[place].texts
+    }
+
+    /// Opens sockets until there are `count`; each shows the token of its place.
+    pub(crate) fn open(&mut self, server: SocketAddr, count: usize, members: &[Member]) -> io::Result<()> {
+        let first = self.sockets.len();
+        self.sockets.resize_with(count.max(first), Socket::closed);
+        self.again(server, first..count, members)
+    }
+
+    /// Opens the sockets of these places anew; whatever was there is closed first.
+    pub(crate) fn again(&mut self, server: SocketAddr, places: Range<usize>, members: &[Member]) -> io::Result<()> {
+        self.leave(places.clone());
+        for first in places.clone().step_by(WINDOW) {
+            let window = first..places.end.min(first + WINDOW);
+            for place in window.clone() {
+                let token = members.get(place / PER_USER).map_or("", |member| &member.token);
+                self.put(place, Socket::dial(server, Some(source(place)), token)?)?;
             }
-            let deadline = Instant::now() + PATIENCE;
-            while self.sockets[first..].iter().any(|socket| !socket.shaken) {
-                self.poll(Some(Duration::from_millis(100)), |_, _| {})?;
-                if Instant::now() > deadline || self.sockets[first..].iter().any(|socket| socket.stream.is_none()) {
-                    return Err(io::Error::other("a handshake was refused"));
-                }
+            self.shake(window)?;
+        }
+        Ok(())
+    }
+
+    /// Opens so many more with this token. Those who are `deaf` never read, so that what is sent to them piles up.
+    pub(crate) fn open_as(&mut self, server: SocketAddr, count: usize, token: &str, deaf: bool) -> io::Result<()> {
+        let (first, dial) = (self.sockets.len(), if deaf { Socket::dial_narrow } else { Socket::dial });
+        self.sockets.resize_with(first + count, Socket::closed);
+        for place in first..first + count {
+            self.put(place, dial(server, Some(source(place)), token)?)?;
+        }
+        self.shake(first..first + count)?;
+        for socket in self.sockets[first..].iter().filter(|_| deaf) {
+            epoll::delete(&self.epoll, socket.stream.as_ref().expect("it was just opened"))?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, place: usize, socket: Socket) -> io::Result<()> {
+        let stream = socket.stream.as_ref().expect("it was just dialed");
+        epoll::add(&self.epoll, stream, EventData::new_u64(place as u64), EventFlags::IN)?;
+        self.sockets[place] = socket;
+        Ok(())
+    }
+
+    /// Waits for the handshakes of these places.
+    fn shake(&mut self, places: Range<usize>) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.sockets[places.clone()].iter().any(|socket| !socket.shaken) {
+            self.poll(Some(Duration::from_millis(100)), |_, _| {})?;
+            if Instant::now() > deadline || self.sockets[places.clone()].iter().any(|socket| socket.stream.is_none()) {
+                return Err(io::Error::other("a handshake was refused"));
             }
         }
         Ok(())
@@ -68,9 +99,7 @@ impl Swarm {
 
     /// Sends a frame; what the kernel does not take is not worth measuring.
     pub(crate) fn send(&self, place: usize, frame: &[u8]) {
-        if let Some(stream) = &self.sockets[place].stream {
-            let _ = send(stream, frame, SendFlags::NOSIGNAL);
-        }
+        self.sockets[place].send(frame);
     }
 
     /// Takes what has come and hands each text to `heard` with its socket's place; waits at most so long for the first.
@@ -83,12 +112,16 @@ impl Swarm {
         };
         for event in &self.events {
             let place = event.data.u64() as usize;
-            self.sockets[place].read(&mut self.buffer, |text| heard(place, text));
+            self.sockets[place].read(&mut self.buffer, |what| match what {
+                Heard::Text(text) => heard(place, text),
+                Heard::Refused(status) => eprintln!("a handshake was answered {status}"),
+                _ => {}
+            });
         }
         Ok(())
     }
 
-    /// Polls until this is true of so many texts, or nothing more is to be expected; how many came.
+    /// Polls until so many texts came, or nothing more is to be expected; how many came.
     pub(crate) fn hear(&mut self, texts: usize) -> io::Result<usize> {
         let (mut count, deadline) = (0, Instant::now() + PATIENCE);
         while count < texts && Instant::now() < deadline {
@@ -106,94 +139,17 @@ impl Swarm {
         Ok(())
     }
 
+    /// Closes the sockets of these places, without a word.
+    pub(crate) fn leave(&mut self, places: Range<usize>) {
+        self.sockets[places].iter_mut().for_each(|socket| socket.stream = None);
+    }
+
     /// Closes the newest sockets until there are `count`, without a word.
     pub(crate) fn close(&mut self, count: usize) {
         self.sockets.truncate(count);
     }
 }
 
-impl Socket {
-    fn read(&mut self, buffer: &mut [u8], mut heard: impl FnMut(&[u8])) {
-        let Some(stream) = &self.stream else { return };
-        let read = match recv(stream, &mut *buffer, RecvFlags::DONTWAIT) {
-            Err(Errno::AGAIN) => return,
-            Ok((_, read)) if read > 0 => read,
-            _ => {
-                self.stream = None;
-                return;
-            }
-        };
-        if self.shaken && self.rest.is_empty() {
-            let used = frames(stream, &buffer[..read], &mut heard);
-            self.rest.extend_from_slice(&buffer[used..read]);
-            return;
-        }
-        self.rest.extend_from_slice(&buffer[..read]);
-        if !self.shaken {
-            let Some(end) = self.rest.windows(4).position(|window| window == b"\r\n\r\n") else { return };
-            if !self.rest.starts_with(b"HTTP/1.1 101") {
-                eprintln!("{}", String::from_utf8_lossy(&self.rest));
-                self.stream = None;
-                return;
-            }
-            self.shaken = true;
-            self.rest.drain(..end + 4);
-        }
-        let used = frames(stream, &self.rest, &mut heard);
-        self.rest.drain(..used);
-        if self.rest.is_empty() {
-            self.rest = Vec::new();
-        }
-    }
-}
-
-/// Takes whole frames from a server; bytes used.
-fn frames(stream: &OwnedFd, bytes: &[u8], heard: &mut impl FnMut(&[u8])) -> usize {
-    let mut used = 0;
-    while let [first, short, rest @ ..] = &bytes[used..] {
-        let (extended, length) = match (short, rest) {
-            (126, [a, b, ..]) => (2, usize::from(u16::from_be_bytes([*a, *b]))),
-            (127, [_, _, _, _, a, b, c, d, ..]) => (8, u32::from_be_bytes([*a, *b, *c, *d]) as usize),
-            (126 | 127, _) => break,
-            (short, _) => (0, usize::from(*short)),
-        };
-        let Some(payload) = rest.get(extended..extended + length) else { break };
-        match first & 0x0F {
-            0x1 => heard(payload),
-            0x9 => _ = send(stream, &masked(0x8A, payload), SendFlags::NOSIGNAL),
-            _ => {}
-        }
-        used += 2 + extended + length;
-    }
-    used
-}
-
-/// A frame of a client; the mask is zero, which RFC 6455 allows.
-pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        length @ ..126 => frame.push(0x80 | length as u8),
-        length => {
-            frame.push(0x80 | 126);
-            frame.extend((length as u16).to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend(payload);
-    frame
-}
-
-fn dial(server: SocketAddr, place: usize, token: &str) -> io::Result<OwnedFd> {
-    let stream = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    let source = Ipv4Addr::new(127, 0, 0, 2 + (place / PER_ADDRESS) as u8);
-    bind(&stream, &SocketAddrV4::new(source, 0))?;
-    connect(&stream, &server)?;
-    set_tcp_nodelay(&stream, true)?;
-    let head = format!(
-        "GET /socket HTTP/1.1\r\nHost: {server}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) Chrome/142.0.0.0\r\n\
-         Authorization: Bearer {token}\r\n\r\n"
-    );
-    send(&stream, head.as_bytes(), SendFlags::NOSIGNAL)?;
-    Ok(stream)
+fn source(place: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 0, 2 + (place / PER_ADDRESS) as u8)
 }
