@@ -80,6 +80,10 @@ truth: bench-binaries ## Ten minutes of everything at once against an oracle, fi
 truth-quick: bench-binaries ## The same in a minute; writes nothing
 	@target/release/rollcall-load truth quick target/release/rollcall
 
+.PHONY: strangers
+strangers: bench-binaries ## A million strangers with names, browsers and addresses of their own: memory stays (5 minutes)
+	@target/release/rollcall-load strangers 1000000 target/release/rollcall
+
 .PHONY: bench-binaries
 bench-binaries: needs $(PAGE)
 	@$(CARGO) build --locked --release -p rollcall -p rollcall-load -p rollcall-limit

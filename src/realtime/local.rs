@@ -67,7 +67,7 @@ struct CountsOnly<'a> {
     counts: &'a OnlineCounts,
 }
 
-/// What a difference is made of, read under one lock; addresses are masked later, per visibility.
+/// What a difference is made of, read at one instant; addresses are masked later, per visibility.
 struct Snapshot {
     rev: u64,
     now: DateTime<Utc>,

@@ -2,7 +2,8 @@
 //! the machine, or how true, against what it knows itself to hold open.
 //!
 //! `rollcall-load full|quick|moment ROLLCALL LIMIT [RESULTS]` prints the table of goals, `rollcall-load truth full|quick|moment
-//! ROLLCALL [RESULTS]` the table of truth: paths of binaries, and a file for the table.
+//! ROLLCALL [RESULTS]` the table of truth: paths of binaries, and a file for the table. `rollcall-load strangers NUMBER ROLLCALL`
+//! shows that memory stays where it was.
 
 mod alone;
 mod bytes;
@@ -14,6 +15,7 @@ mod report;
 mod server;
 mod slow;
 mod socket;
+mod strangers;
 mod swarm;
 mod truth;
 
@@ -22,7 +24,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "rollcall-load full|quick|moment ROLLCALL LIMIT [RESULTS]
-rollcall-load truth full|quick|moment ROLLCALL [RESULTS]";
+rollcall-load truth full|quick|moment ROLLCALL [RESULTS]
+rollcall-load strangers NUMBER ROLLCALL";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +36,10 @@ fn main() -> ExitCode {
         ["truth", size, ours, ref rest @ ..] if rest.len() <= 1 => match truth::Size::named(size) {
             Some(size) => truth::run(&size, Path::new(ours)).and_then(|table| shown(table, rest.first().copied())),
             None => return usage(),
+        },
+        ["strangers", number, ours] => match number.parse() {
+            Ok(number) => strangers::run(number, Path::new(ours)).and_then(|table| shown(table, None)),
+            Err(_) => return usage(),
         },
         [size, ours, limit, ref rest @ ..] if rest.len() <= 1 => match goals::Size::named(size) {
             Some(size) => goals::run(&size, Path::new(ours), Path::new(limit))
