@@ -159,7 +159,9 @@ pub(crate) async fn many_senders_to_a_narrow_reader(app: &TestApp) {
     const EACH: usize = 600;
     let user = app.user("bob", "member").await;
     let mut socket = RawSocket::narrow(app, &user).await;
-    let client = app.services.manager().select(&Target::Everyone, false).pop().expect("who has shaken hands is here");
+    // It is registered after it has been answered.
+    eventually("who has shaken hands is here", || async { app.services.manager().open() == 1 }).await;
+    let client = app.services.manager().select(&Target::Everyone, false).pop().expect("it is here");
     let (tasks, filled) = (TaskTracker::new(), Arc::new(AtomicUsize::new(0)));
     for sender in 0..SENDERS {
         let (services, user, client, filled) = (app.services.clone(), user.id.clone(), client.clone(), filled.clone());

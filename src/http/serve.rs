@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Request, Response};
-use rustix::net::sockopt::{set_tcp_nodelay, set_tcp_user_timeout};
+use rustix::net::sockopt::set_tcp_user_timeout;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -89,7 +89,6 @@ pub(crate) async fn serve<E>(
 ) where
     E: Endpoint<Output = Response> + 'static,
 {
-    prepare(&listener, patience);
     let local = listener.local_addr().map_or_else(|_| LocalAddr::default(), |local| LocalAddr(poem::Addr::from(local)));
     let house = Arc::new(House { gate, tls, endpoint, patience, local, stop });
     let connections = TaskTracker::new();
@@ -149,17 +148,13 @@ fn refuse(stream: &TcpStream, unwelcome: Unwelcome) {
     let _ = send(stream, answer.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }
 
-/// Connections inherit what their listener is told, and each is spared two system calls.
-fn prepare(listener: &TcpListener, patience: Patience) {
-    // Small frames must not wait for more (Nagle).
-    let _ = set_tcp_nodelay(listener, true);
-    let _ = set_tcp_user_timeout(listener, u32::try_from(patience.reader.as_millis()).unwrap_or(u32::MAX));
-}
-
 async fn met<E>(stream: TcpStream, peer: SocketAddr, visit: Visit, house: Arc<House<E>>)
 where
     E: Endpoint<Output = Response> + 'static,
 {
+    // Small frames must not wait for more (Nagle).
+    let _ = stream.set_nodelay(true);
+    let _ = set_tcp_user_timeout(&stream, u32::try_from(house.patience.reader.as_millis()).unwrap_or(u32::MAX));
     let addresses = (house.local.clone(), RemoteAddr(poem::Addr::from(peer)));
     let Some(tls) = house.tls.clone() else {
         return connection(stream, Scheme::HTTP, addresses, visit, house).await;
@@ -259,23 +254,4 @@ fn without_patience(tcp: TcpStream) -> TcpStream {
 
 fn is_one_peers_fault(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
-}
-
-#[cfg(test)]
-mod tests {
-    use rustix::net::sockopt::{tcp_nodelay, tcp_user_timeout};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_connection_waits_neither_for_more_to_send_nor_for_ever_for_a_reader() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let patience = Patience { header: Duration::from_secs(1), reader: Duration::from_secs(7) };
-        prepare(&listener, patience);
-        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        assert!(tcp_nodelay(&stream).unwrap());
-        assert_eq!(tcp_user_timeout(&stream).unwrap(), 7000);
-        assert_eq!(tcp_user_timeout(without_patience(stream)).unwrap(), 0);
-    }
 }
