@@ -32,6 +32,8 @@ pub(crate) enum Then {
 pub(crate) struct Calls {
     /// One thread and never a second kick at once, so that a kick waits for nobody.
     kicks: Sender<Call>,
+    /// They must not wait behind what floods slow readers, or few users would have all the sockets.
+    logins: Sender<Call>,
     others: Sender<Call>,
     answers: Receiver<(Then, Value)>,
     /// Not answered yet.
@@ -56,12 +58,16 @@ impl Calls {
             }
             sender
         };
-        let (kicks, others) = (start(1), start(2));
-        Calls { kicks, others, answers, waiting: 0 }
+        let (kicks, logins, others) = (start(1), start(1), start(1));
+        Calls { kicks, logins, others, answers, waiting: 0 }
     }
 
     pub(crate) fn make(&mut self, call: Call) {
-        let to = if matches!(call.then, Then::NextKick(_)) { &self.kicks } else { &self.others };
+        let to = match call.then {
+            Then::NextKick(_) => &self.kicks,
+            Then::Token(_) => &self.logins,
+            Then::Nothing => &self.others,
+        };
         self.waiting += usize::from(to.send(call).is_ok());
     }
 
