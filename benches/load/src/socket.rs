@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size, set_tcp_nodelay};
+use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size, set_socket_reuseaddr, set_tcp_nodelay};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, recv, send, socket_with,
 };
@@ -55,6 +55,8 @@ impl Socket {
 
     fn ask(stream: OwnedFd, server: SocketAddr, from: Option<Ipv4Addr>, token: &str) -> io::Result<Socket> {
         if let Some(from) = from {
+            // Or a port would be kept from us for as long as the connection before it lingers.
+            set_socket_reuseaddr(&stream, true)?;
             bind(&stream, &SocketAddrV4::new(from, 0))?;
         }
         connect(&stream, &server)?;
