@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::bytes::Bytes;
 use crate::growth::growth;
 use crate::machine::open_files;
-use crate::measure::{BROADCAST, Side, spread};
+use crate::measure::{BROADCAST, Side, Times, spread};
 use crate::report::Report;
 use crate::server::Server;
 
@@ -126,7 +126,10 @@ fn handshakes(size: &Size, ours: &mut Side, bare: &mut Side, report: &mut Report
 
 /// What both can do, in turn.
 fn in_turn(size: &Size, ours: &mut Side, bare: &mut Side, report: &mut Report) -> io::Result<()> {
-    let (mut pings, mut fan_out, mut p50, mut p99) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut pings, mut fan_out, mut p50) = (Vec::new(), Vec::new(), Vec::new());
+    // The machine stands still for some milliseconds about once a second, whoever runs: which of two slices has met that says
+    // nothing, and so the slow ones of all rounds are compared.
+    let (mut ours_all, mut bare_all) = (Times::default(), Times::default());
     let mut last = String::new();
     for _ in 0..size.rounds {
         let calls = bare.system_calls()?;
@@ -136,21 +139,22 @@ fn in_turn(size: &Size, ours: &mut Side, bare: &mut Side, report: &mut Report) -
         let rate = 20_000.0_f64.min(size.sockets as f64 * 20.0);
         let (x, y) = (ours.round_trips(rate, size.slice)?, bare.round_trips(rate, size.slice)?);
         p50.push(x.quantile(0.5) / y.quantile(0.5));
-        p99.push(x.quantile(0.99) / y.quantile(0.99));
+        ours_all.add(x);
+        bare_all.add(y);
         let (c, d) = (ours.broadcast()?, bare.broadcast()?);
         fan_out.push(c.0 / d.0);
         last = format!(
-            "last round: a ping {:.1} µs (limit {:.1} µs, {calls:.2} system calls), {:.0} a second ({:.0}); at {rate:.0} a second p50 {:.0} µs ({:.0}), p99 {:.0} µs ({:.0}), p99.9 {:.0} µs ({:.0}); a delivery {:.2} µs ({:.2}), the last one has it after {:.0} ms ({:.0})",
+            "last round: a ping {:.1} µs (limit {:.1} µs, {calls:.2} system calls), {:.0} a second ({:.0}); all rounds at {rate:.0} a second: p50 {:.0} µs ({:.0}), p99 {:.0} µs ({:.0}), p99.9 {:.0} µs ({:.0}); a delivery {:.2} µs ({:.2}), the last one has it after {:.0} ms ({:.0})",
             a.0,
             b.0,
             a.1,
             b.1,
-            x.quantile(0.5),
-            y.quantile(0.5),
-            x.quantile(0.99),
-            y.quantile(0.99),
-            x.quantile(0.999),
-            y.quantile(0.999),
+            ours_all.quantile(0.5),
+            bare_all.quantile(0.5),
+            ours_all.quantile(0.99),
+            bare_all.quantile(0.99),
+            ours_all.quantile(0.999),
+            bare_all.quantile(0.999),
             c.0,
             d.0,
             c.1,
@@ -161,7 +165,8 @@ fn in_turn(size: &Size, ours: &mut Side, bare: &mut Side, report: &mut Report) -
     report.goal("ping to reply, processor, ours ÷ limit", 1.0, "×", pings);
     report.goal("broadcast, processor for a delivery, ours ÷ limit", 1.25, "×", fan_out);
     report.goal("round trip at 20,000 a second, p50, ours ÷ limit", 1.15, "×", p50);
-    report.goal("round trip at 20,000 a second, p99, ours ÷ limit", 2.0, "×", p99);
+    let p99 = ours_all.quantile(0.99) / bare_all.quantile(0.99);
+    report.goal("round trip at 20,000 a second, p99, ours ÷ limit", 2.0, "×", vec![p99]);
     Ok(())
 }
 

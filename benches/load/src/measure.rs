@@ -29,6 +29,7 @@ pub(crate) struct Side {
 }
 
 /// Of many times, sorted.
+#[derive(Default)]
 pub(crate) struct Times(Vec<f64>);
 
 impl Side {
@@ -168,6 +169,12 @@ pub(crate) fn spread(measured: &[f64]) -> (f64, f64, f64) {
 }
 
 impl Times {
+    /// With those of another measurement.
+    pub(crate) fn add(&mut self, other: Times) {
+        self.0.extend(other.0);
+        self.0.sort_by(f64::total_cmp);
+    }
+
     pub(crate) fn of(mut times: Vec<f64>) -> Times {
         times.sort_by(f64::total_cmp);
         Times(times)
