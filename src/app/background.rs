@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::param::page_size;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
@@ -51,9 +51,10 @@ async fn heartbeat(services: Services) {
 }
 
 async fn differences(presence: Arc<LocalPresence>, period: Duration) {
-    let mut periods = every(period);
     loop {
-        periods.tick().await;
+        // From the first change on: ten thousand who leave together are one difference, wherever the periods would have begun.
+        presence.changed().await;
+        sleep(period).await;
         presence.flush();
     }
 }

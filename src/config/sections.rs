@@ -321,7 +321,7 @@ pub struct Limits {
 pub struct Online {
     /// Clients up to which differences carry rows; beyond, only counts.
     pub live_max: usize,
-    /// Time between two differences.
+    /// Time from a change to the difference that tells it, and whatever else has changed by then.
     #[serde(with = "humantime_serde")]
     pub diff_interval: Duration,
     /// Users whose last leave is remembered for `why`, at most.

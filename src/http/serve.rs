@@ -24,6 +24,7 @@ use rustix::net::sockopt::set_tcp_user_timeout;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinError;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -92,6 +93,20 @@ pub(crate) async fn serve<E>(
     let local = listener.local_addr().map_or_else(|_| LocalAddr::default(), |local| LocalAddr(poem::Addr::from(local)));
     let house = Arc::new(House { gate, tls, endpoint, patience, local, stop });
     let connections = TaskTracker::new();
+    // On a worker: whoever accepts on the main thread pays for waking a worker with each connection.
+    let accepting = tokio::spawn(accept(listener, house, connections.clone()));
+    if let Err(panic) = accepting.await.map_err(JoinError::try_into_panic) {
+        panic.map_or((), |panic| std::panic::resume_unwind(panic));
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+/// Accepts until the house stops; then the listener is closed.
+async fn accept<E>(listener: TcpListener, house: Arc<House<E>>, connections: TaskTracker)
+where
+    E: Endpoint<Output = Response> + 'static,
+{
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
@@ -121,9 +136,6 @@ pub(crate) async fn serve<E>(
             }
         }
     }
-    drop(listener);
-    connections.close();
-    connections.wait().await;
 }
 
 /// Answers a connection that nobody has time to read, as far as that can be done at once.

@@ -84,6 +84,12 @@ impl LocalPresence {
         LocalPresence { manager, node, live_max }
     }
 
+    /// Waits for the first change since the last difference.
+    pub async fn changed(&self) {
+        let due = self.manager.shards().stream().due.clone();
+        due.notified().await;
+    }
+
     /// Sends the next difference, where there is any. Called by one task only, so that revisions go out in order.
     pub fn flush(&self) {
         let shards = self.manager.shards();

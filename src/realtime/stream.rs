@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::client::Client;
@@ -16,6 +17,8 @@ pub(super) struct Stream {
     pub(super) rev: u64,
     changes: Changes,
     dirty: bool,
+    /// Told when there is something to tell that there was not before.
+    pub(super) due: Arc<Notify>,
     subscribers: HashMap<Uuid, Subscriber>,
 }
 
@@ -56,14 +59,14 @@ impl<F: Fn(bool) -> Message> Encoded<F> {
 
 impl Stream {
     pub(super) fn joined(&mut self, id: Uuid) {
-        self.dirty = true;
+        self.soil();
         if !self.subscribers.is_empty() {
             self.changes.joined.insert(id);
         }
     }
 
     pub(super) fn left(&mut self, id: Uuid, cause: Cause) {
-        self.dirty = true;
+        self.soil();
         if !self.subscribers.is_empty() {
             self.changes.joined.remove(&id);
             self.changes.changed.remove(&id);
@@ -72,15 +75,21 @@ impl Stream {
     }
 
     pub(super) fn changed(&mut self, id: Uuid) {
-        self.dirty = true;
+        self.soil();
         self.seen(id);
     }
 
     /// A sign of life: shown with the next difference, no reason for one of its own revision when nobody looks.
     pub(super) fn seen(&mut self, id: Uuid) {
         if !self.subscribers.is_empty() && !self.changes.joined.contains(&id) {
-            self.dirty = true;
+            self.soil();
             self.changes.changed.insert(id);
+        }
+    }
+
+    fn soil(&mut self) {
+        if !std::mem::replace(&mut self.dirty, true) {
+            self.due.notify_one();
         }
     }
 
