@@ -95,8 +95,8 @@ pub(crate) async fn serve<E>(
     let connections = TaskTracker::new();
     // On a worker: whoever accepts on the main thread pays for waking a worker with each connection.
     let accepting = tokio::spawn(accept(listener, house, connections.clone()));
-    if let Err(panic) = accepting.await.map_err(JoinError::try_into_panic) {
-        panic.map_or((), |panic| std::panic::resume_unwind(panic));
+    if let Err(Ok(panic)) = accepting.await.map_err(JoinError::try_into_panic) {
+        std::panic::resume_unwind(panic);
     }
     connections.close();
     connections.wait().await;
