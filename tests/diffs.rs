@@ -211,6 +211,27 @@ async fn above_the_limit_differences_carry_only_counts() {
 }
 
 #[tokio::test]
+async fn who_leaves_together_is_told_in_one_difference() {
+    // Wherever a fixed period would have begun.
+    let app = TestApp::with(|config| config.online.diff_interval = Duration::from_secs(2)).await;
+    let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "member").await);
+    let mut page = Page::open(&app, &admin).await;
+    let mut sockets = Vec::new();
+    for _ in 0..30 {
+        sockets.push(bob.connect(&app).await);
+    }
+    while page.counts["clients"] != 31 {
+        page.catch_up(page.rev + 1, false).await;
+    }
+    assert_eq!(admin.delete(&format!("/api/v1/online/users/{}", bob.id), json!({})).await.body["closed"], 30);
+    let diff = page.socket.push("online/diff").await;
+    assert_eq!(diff["left"].as_array().unwrap().len(), 30, "{diff}");
+    assert_eq!(diff["counts"]["clients"], 1);
+    drop(sockets);
+    app.shutdown().await;
+}
+
+#[tokio::test]
 async fn unsubscribing_ends_the_differences_and_losing_the_right_does_too() {
     let app = TestApp::start().await;
     let (admin, ops, bob) =
