@@ -94,7 +94,7 @@ pub(crate) async fn serve<E>(
     let house = Arc::new(House { gate, tls, endpoint, patience, local, stop });
     let connections = TaskTracker::new();
     // On a worker: whoever accepts on the main thread pays for waking a worker with each connection.
-    let accepting = tokio::spawn(accept(listener, house, connections.clone()));
+    let accepting = connections.spawn(accept(listener, house, connections.clone()));
     if let Err(Ok(panic)) = accepting.await.map_err(JoinError::try_into_panic) {
         std::panic::resume_unwind(panic);
     }
