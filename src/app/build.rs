@@ -18,7 +18,7 @@ use crate::http::{Gate, GateLimits, Tls};
 use crate::jobs::Board;
 use crate::outgoing::Sender;
 use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
-use crate::services::{Counters, Limits, Outbox, Overload, Parts, Readiness, SeenSessions, Services};
+use crate::services::{Counters, Drain, Limits, Outbox, Overload, Parts, Readiness, SeenSessions, Services, ThisNode};
 use crate::store::{LogWriter, Store};
 
 /// Longest time an answer of another system is believed, whatever its `verify_cache`.
@@ -118,7 +118,8 @@ fn hall(
         tickets: Tickets::new(clock.clone(), auth.ticket_ttl, auth.max_tickets),
         failures: Failures::new(clock.clone(), auth.failures_per_name, auth.lock_time, auth.max_failure_entries),
         limits: Limits::new(&clock, &config),
-        draining: CancellationToken::new(),
+        drain: Drain::default(),
+        this_node: ThisNode::new(&*clock),
         clock,
         config: ArcSwap::from_pointee(config),
     });

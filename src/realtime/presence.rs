@@ -43,7 +43,7 @@ pub enum Cause {
     BadFrames,
     /// It broke the WebSocket protocol.
     Protocol,
-    /// This node stopped.
+    /// This node stopped, or was drained: told to come back elsewhere.
     Shutdown,
     /// The user logged out.
     Logout,
@@ -69,7 +69,6 @@ impl Cause {
                 | Cause::Replaced
                 | Cause::Logout
                 | Cause::Revoked
-                | Cause::Shutdown
         )
     }
 }
