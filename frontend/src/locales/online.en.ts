@@ -80,7 +80,7 @@ export default {
     cause: {
       closed: 'closed by the client', reload: 'page reloaded or left', lost: 'network lost', timeout: 'no heartbeat', kicked: 'kicked', locked: 'kicked and locked out',
       expired: 'token expired', disabled: 'account disabled', replaced: 'replaced by a newer login', slow: 'read too slowly', badFrames: 'too many bad frames',
-      protocol: 'broke the protocol', shutdown: 'server restarted', logout: 'logged out',
+      protocol: 'broke the protocol', shutdown: 'server restarted or drained', logout: 'logged out',
     },
     drawer: {
       title: 'Details of {name}',
