@@ -8,6 +8,7 @@ mod nginx;
 pub(crate) mod other_system;
 mod process;
 mod raw;
+mod redis;
 mod socket;
 mod user;
 
@@ -34,6 +35,7 @@ pub(crate) use database_server::DatabaseServer;
 pub(crate) use nginx::{Nginx, Port};
 pub(crate) use process::{Said, Served, rollcall, rollcall_with};
 pub(crate) use raw::{RawSocket, frame};
+pub(crate) use redis::Redis;
 pub(crate) use socket::TestSocket;
 pub(crate) use user::{Answer, TestUser};
 
@@ -94,7 +96,7 @@ impl TestApp {
         config.database.auto_migrate = true;
         config.data.dir = folder.path().to_owned();
         config.server.drain = Duration::from_millis(10);
-        config.server.node = "n1".to_owned();
+        config.cluster.node = "n1".to_owned();
         config.online.diff_interval = Duration::from_millis(20);
         config.auth.logins_per_address = 0;
         // Not by itself: a test that moves the clock by minutes must not meet the sweeper by chance.
