@@ -3,6 +3,8 @@
 mod architecture;
 mod backup;
 mod cli;
+mod cluster_broker;
+mod cluster_drain;
 mod cluster_link;
 mod cluster_members;
 mod connections;

@@ -1,11 +1,10 @@
 //! The goodbye, in this order: nobody comes in any more, sockets are told and close spread over `server.drain` while
-//! requests end, jobs stop, background tasks end, the log is written, the database closes.
+//! requests end, jobs stop, the other nodes are told, background tasks end, the log is written, the database closes.
 
 use std::io;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
 use super::App;
 use crate::realtime::{Cause, Target};
@@ -35,7 +34,7 @@ pub(super) async fn send_away(app: &App) {
 
 /// When requests and sockets are done: ends everything else. A socket whose handshake had begun before the stop is closed
 /// here.
-pub(super) async fn close_house(app: &App, ending: &CancellationToken) {
+pub(super) async fn close_house(app: &App) {
     let manager = app.services.manager();
     app.sockets.close();
     while !app.sockets.is_empty() {
@@ -45,7 +44,10 @@ pub(super) async fn close_house(app: &App, ending: &CancellationToken) {
     // Nobody comes back within the grace.
     manager.select(&Target::Everyone, true).iter().for_each(|leaving| manager.dismiss(leaving, Cause::Shutdown));
     app.board.stop().await;
-    ending.cancel();
+    if let Some(cluster) = app.services.cluster() {
+        cluster.members.goodbye().await;
+    }
+    app.ending.cancel();
     app.tasks.close();
     app.tasks.wait().await;
     app.services.writer().stop().await;

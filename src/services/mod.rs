@@ -12,6 +12,7 @@ mod kick;
 mod limits;
 mod login;
 mod nodes;
+mod orders;
 mod overload;
 mod readiness;
 mod upstream;
@@ -32,12 +33,14 @@ pub use kick::{Found, Kick, KickRefused, Kicked, Pending, Whom};
 pub use limits::Limits;
 pub use login::{Attempt, LoggedIn, LoginDenied};
 pub use nodes::{Node, NodeRefused, NodeState, ThisNode};
+pub use orders::Orders;
 pub use overload::Overload;
-pub use readiness::{NotReady, Readiness};
+pub use readiness::{NotReady, Readiness, Ready};
 pub use upstream::Outbox;
 
 use crate::auth::{Failures, Identity, Issuers, Keyring, Passwords, Recent, RefreshTokens, Tickets, Tokens};
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::outgoing::Sender;
 use crate::realtime::{Agent, Broker, ClientManager, Presence};
@@ -63,6 +66,8 @@ pub struct Parts {
     pub manager: Arc<ClientManager>,
     /// The way to clients on any node.
     pub broker: Arc<dyn Broker>,
+    /// The other nodes; none where this one is alone.
+    pub cluster: Option<Cluster>,
     /// Who is online on any node.
     pub presence: Arc<dyn Presence>,
     /// Signing keys.
@@ -98,7 +103,9 @@ pub struct Parts {
     /// The last answer of the database.
     pub readiness: Readiness,
     /// Whether this node takes nobody in any more.
-    pub drain: Drain,
+    pub drain: Arc<Drain>,
+    /// What other nodes were asked to do.
+    pub orders: Orders,
     /// What this process is among the nodes.
     pub this_node: ThisNode,
 }
@@ -186,6 +193,11 @@ impl Services {
     /// The way to clients.
     pub fn broker(&self) -> &dyn Broker {
         &*self.0.broker
+    }
+
+    /// The other nodes; none where this one is alone.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.0.cluster.as_ref()
     }
 
     /// Who is online.

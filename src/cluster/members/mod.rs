@@ -78,6 +78,10 @@ pub struct Facts {
     pub load: f64,
     /// Whether it sends its clients away.
     pub draining: bool,
+    /// Sockets that it has sent away.
+    pub moved_away: usize,
+    /// Until the last one is.
+    pub drain_seconds: u64,
 }
 
 /// Whether this node announces itself.
@@ -300,7 +304,8 @@ impl Members {
     }
 
     fn announcement(&self, hello: bool) -> Announcement {
-        let Facts { clients, load, draining } = self.0.facts.get().map_or_else(Facts::default, |facts| facts());
+        let Facts { clients, load, draining, moved_away, drain_seconds } =
+            self.0.facts.get().map_or_else(Facts::default, |facts| facts());
         Announcement {
             name: self.0.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -309,6 +314,8 @@ impl Members {
             clients,
             load,
             draining,
+            moved_away,
+            drain_seconds,
             hello,
             directory: self.0.directory.get().map_or(Value::Null, |directory| directory()),
         }
