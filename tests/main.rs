@@ -10,6 +10,7 @@ mod cluster_members;
 mod connections;
 mod cors;
 mod databases;
+mod deploy;
 mod diffs;
 mod dist;
 mod drain;
