@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::param::page_size;
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
@@ -50,11 +50,10 @@ async fn heartbeat(services: Services) {
     }
 }
 
-async fn differences(presence: Arc<LocalPresence>, period: Duration) {
+/// Ten thousand who leave together are one difference.
+async fn differences(presence: Arc<LocalPresence>, window: Duration) {
     loop {
-        // From the first change on: ten thousand who leave together are one difference, wherever the periods would have begun.
-        presence.changed().await;
-        sleep(period).await;
+        presence.due(window).await;
         presence.flush();
     }
 }

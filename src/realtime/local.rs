@@ -1,10 +1,12 @@
 //! Presence of one node: read straight from the client manager's tables, differences flushed by one task.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::client::Client;
@@ -84,10 +86,18 @@ impl LocalPresence {
         LocalPresence { manager, node, live_max }
     }
 
-    /// Waits for the first change since the last difference.
-    pub async fn changed(&self) {
-        let due = self.manager.shards().stream().due.clone();
-        due.notified().await;
+    /// Waits until a difference is due: `window` after the first change since the last one. Signs of life alone wait as long,
+    /// and travel with a change that comes meanwhile: they must not decide where the windows of changes begin.
+    pub async fn due(&self, window: Duration) {
+        let (changed, stirred) = {
+            let stream = self.manager.shards().stream();
+            (stream.changed.clone(), stream.stirred.clone())
+        };
+        tokio::select! {
+            biased;
+            () = changed.notified() => sleep(window).await,
+            () = async { stirred.notified().await; sleep(window).await } => {}
+        }
     }
 
     /// Sends the next difference, where there is any. Called by one task only, so that revisions go out in order.

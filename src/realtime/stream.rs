@@ -16,10 +16,21 @@ pub(super) struct Stream {
     /// Number of the last difference.
     pub(super) rev: u64,
     changes: Changes,
-    dirty: bool,
-    /// Told when there is something to tell that there was not before.
-    pub(super) due: Arc<Notify>,
+    /// There is a change to tell, or only signs of life.
+    news: News,
+    /// Told of the first change since the last difference.
+    pub(super) changed: Arc<Notify>,
+    /// Told of the first sign of life since then, when nothing has changed.
+    pub(super) stirred: Arc<Notify>,
     subscribers: HashMap<Uuid, Subscriber>,
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum News {
+    #[default]
+    None,
+    Life,
+    Change,
 }
 
 /// What happened since the last difference. A client that joined and left in between stands only in `left`: a page that
@@ -76,31 +87,40 @@ impl Stream {
 
     pub(super) fn changed(&mut self, id: Uuid) {
         self.soil();
-        self.seen(id);
+        self.note(id);
     }
 
     /// A sign of life: shown with the next difference, no reason for one of its own revision when nobody looks.
     pub(super) fn seen(&mut self, id: Uuid) {
-        if !self.subscribers.is_empty() && !self.changes.joined.contains(&id) {
-            self.soil();
+        if self.note(id) && self.news == News::None {
+            self.news = News::Life;
+            self.stirred.notify_one();
+        }
+    }
+
+    /// Whether somebody is to hear of it.
+    fn note(&mut self, id: Uuid) -> bool {
+        let heard = !self.subscribers.is_empty() && !self.changes.joined.contains(&id);
+        if heard {
             self.changes.changed.insert(id);
         }
+        heard
     }
 
     fn soil(&mut self) {
-        if !std::mem::replace(&mut self.dirty, true) {
-            self.due.notify_one();
+        if std::mem::replace(&mut self.news, News::Change) != News::Change {
+            self.changed.notify_one();
         }
     }
 
-    /// Whether a difference is due that somebody waits for.
+    /// Whether there is a difference that somebody waits for.
     pub(super) fn is_due(&self) -> bool {
-        self.dirty && !self.subscribers.is_empty()
+        self.news != News::None && !self.subscribers.is_empty()
     }
 
     /// The next difference, where there is any: what it is made of, and who gets it.
     pub(super) fn next(&mut self) -> Option<(Changes, Vec<Uuid>)> {
-        if !std::mem::take(&mut self.dirty) {
+        if std::mem::take(&mut self.news) == News::None {
             return None;
         }
         self.rev += 1;
