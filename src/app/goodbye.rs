@@ -92,6 +92,7 @@ fn close(app: &App, client: &Client) {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
+    use bytes::Bytes;
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};
     use tokio_util::task::TaskTracker;
@@ -117,6 +118,7 @@ mod tests {
             agent: Arc::default(),
             logged_in_at: now,
             expires_at: now + chrono::TimeDelta::days(1),
+            answer: Bytes::new(),
         }
     }
 

@@ -17,6 +17,7 @@ mod security;
 mod serve;
 mod socket;
 mod spa;
+mod stream;
 mod tls;
 
 use std::panic::AssertUnwindSafe;

@@ -1,5 +1,6 @@
 use std::net::Ipv4Addr;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -52,6 +53,7 @@ fn listed(people: &[Somebody]) -> (Arc<ClientManager>, Vec<Registration>) {
             agent: Arc::default(),
             logged_in_at: clock.now(),
             expires_at: clock.now(),
+            answer: Bytes::new(),
         };
         manager.register(new, wire.clone()).unwrap()
     });
