@@ -113,7 +113,8 @@ impl<E: Endpoint<Output: IntoResponse>> Outermost<E> {
             Err(problem) => return problem.into_response(id),
         };
         fill_in_body(&mut request, body);
-        let answering = AssertUnwindSafe(self.routes.call(request)).catch_unwind();
+        // Boxed, or all that stands around it would be kilobytes, moved from hand to hand with each request.
+        let answering = AssertUnwindSafe(Box::pin(self.routes.call(request))).catch_unwind();
         match tokio::time::timeout(server.request_timeout, answering).await {
             Ok(Ok(Ok(response))) => response.into_response(),
             Ok(Ok(Err(error))) => problem_of(error).into_response(id),

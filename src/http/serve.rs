@@ -125,7 +125,8 @@ where
                     tracing::info!("connections are accepted again");
                 }
                 match house.gate.enter(peer.ip()) {
-                    Ok(visit) => _ = connections.spawn(met(stream, peer, visit, house.clone())),
+                    // Boxed: kilobytes that would be moved several times on their way into a task.
+                    Ok(visit) => _ = connections.spawn(Box::pin(met(stream, peer, visit, house.clone()))),
                     Err(unwelcome) if house.tls.is_none() => refuse(&stream, unwelcome),
                     Err(_) => {}
                 }
