@@ -56,11 +56,11 @@ fn every_key_of_the_embedded_file_is_explained_above_it() {
 #[test]
 fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
     let dir = TempDir::new().expect("a folder");
-    let path = write(&dir, "mine.toml", "[server]\nlisten = \"0.0.0.0:1\"\nnode = \"a\"\n");
+    let path = write(&dir, "mine.toml", "[server]\nlisten = \"0.0.0.0:1\"\n[cluster]\nnode = \"a\"\n");
     let variables = env(&[("ROLLCALL__SERVER__LISTEN", "localhost:2"), ("ROLLCALL_CONFIG", "x"), ("HOME", "/")]);
     let loaded = load(Some(&path), variables).expect("settings");
     assert_eq!(loaded.config.server.listen, "localhost:2");
-    assert_eq!(loaded.config.server.node, "a");
+    assert_eq!(loaded.config.cluster.node, "a");
     let effective = loaded.effective();
     for line in [
         "listen = \"localhost:2\"  # environment ROLLCALL__SERVER__LISTEN",
@@ -197,7 +197,11 @@ fn a_bad_value_names_key_source_and_what_was_expected() {
             "socket.per_user in rollcall.toml is 0, but should be a whole number from 1 to 2147483647.",
         ),
         ("[docs]\npublic = \"yes\"", "docs.public in rollcall.toml is \"yes\", but should be true or false."),
-        ("[server]\nnode = 5", "server.node in rollcall.toml is 5, but should be a text in quotes."),
+        ("[auth]\naudience = 5", "auth.audience in rollcall.toml is 5, but should be a text in quotes."),
+        (
+            "[cluster]\nnode = \"a b\"",
+            "cluster.node in rollcall.toml is \"a b\", but should be at most 64 letters, digits, -, . and _, or empty.",
+        ),
         ("[log]\nformat = \"xml\"", "log.format in rollcall.toml is \"xml\", but should be \"text\" or \"json\"."),
         (
             "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"proxy\"]",
@@ -229,6 +233,24 @@ fn a_bad_value_names_key_source_and_what_was_expected() {
 }
 
 #[test]
+fn several_nodes_need_a_database_that_they_can_share() {
+    let redis = ("ROLLCALL__CLUSTER__REDIS_URL", "redis://me:hush@redis:6379");
+    let error = with_env(&[redis]).expect_err("a refusal");
+    assert_eq!(
+        error,
+        "cluster.redis_url from ROLLCALL__CLUSTER__REDIS_URL is for several nodes, which share one database, but database.url is a \
+         SQLite file; set database.url to a PostgreSQL or MySQL URL, or leave cluster.redis_url empty."
+    );
+    let loaded = with_env(&[redis, ("ROLLCALL__DATABASE__URL", "postgres://db/rollcall")]).expect("settings");
+    let effective = loaded.effective();
+    assert!(effective.contains("redis_url = \"redis://me:(hidden)@redis:6379\""), "{effective}");
+    let error = with_env(&[("ROLLCALL__CLUSTER__REDIS_URL", "redis:6379")]).expect_err("a refusal");
+    assert!(error.contains("but should be an address as \"redis://host:6379\""), "{error}");
+    let error = with_env(&[("ROLLCALL__CLUSTER__SUSPECT", "20s")]).expect_err("a refusal");
+    assert!(error.starts_with("cluster.dead (default) is \"12s\", but should be more than cluster.suspect"), "{error}");
+}
+
+#[test]
 fn an_unreadable_file_is_named() {
     let error = load(Some(Path::new("/nowhere/rollcall.toml")), []).expect_err("a refusal").to_string();
     assert!(error.starts_with("The settings in /nowhere/rollcall.toml cannot be read"), "{error}");
@@ -250,7 +272,7 @@ fn lists_and_logins_are_written_simply_in_the_environment() {
     let logins = with_env(&[("ROLLCALL__AUTH__LOGINS", "3")]).expect("settings").config.auth.logins;
     assert_eq!(logins, Logins::AtMost(3));
     assert_eq!(with_file("[auth]\nlogins = 3").expect("settings").config.auth.logins, Logins::AtMost(3));
-    let node = with_env(&[("ROLLCALL__SERVER__NODE", "007")]).expect("settings").config.server.node;
+    let node = with_env(&[("ROLLCALL__CLUSTER__NODE", "007")]).expect("settings").config.cluster.node;
     assert_eq!(node, "007");
 }
 

@@ -21,7 +21,7 @@ use super::serve::{Upgrade, Upgraded};
 use crate::auth::{Identity, Permissions, limit_key, looks_like_api_key};
 use crate::events::Registry;
 use crate::protocol::{CloseCode, CloseReason, Message};
-use crate::realtime::{ConnectionLimits, NewClient, Refused, Registration, Wire, run, send_away};
+use crate::realtime::{ConnectionLimits, Interest, NewClient, Refused, Registration, Wire, run, send_away};
 use crate::services::{Denied, Door, KeyDenied, Origin, Services, ended_words};
 
 /// RFC 6455 section 1.3.
@@ -311,7 +311,13 @@ async fn open(
         expires_at,
         answer,
     };
-    let registration = services.manager().register(new, wire).map_err(|refused| not_taken(refused, services).close)?;
+    // What another node publishes once the client has read `connected` shall reach it.
+    let _expected = match services.broker().expect(Interest::User(identity.user.clone())) {
+        Some(expecting) => Some(expecting.await),
+        None => None,
+    };
+    let registration =
+        services.manager().register(new, wire).map_err(|refused| not_taken(refused, services).close)?;
     let client = registration.client();
     tracing::info!(client.id = %client.id, user.id = %client.user, request.id = from.request_id, "socket opened");
     client.greet(&greeting(services, client));
