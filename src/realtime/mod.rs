@@ -3,8 +3,10 @@
 
 mod broker;
 mod client;
+mod cluster;
 mod codec;
 mod connection;
+mod difference;
 mod heartbeat;
 #[cfg(test)]
 mod interleavings;
@@ -35,6 +37,6 @@ pub use manager::{ClientManager, ManagerLimits, Refused, Registration};
 pub use outbound::{Delivery, QueueLimits};
 pub use presence::{
     Cause, Column, Evidence, Found, LastLeave, OnlineClient, OnlineCounts, OnlineFilter, OnlineQuery, OnlineUser, Page,
-    Presence, PresenceError, StreamState, Why,
+    Presence, PresenceError, StreamState, UserColumn, UserQuery, Why,
 };
 pub use wire::Wire;
