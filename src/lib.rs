@@ -14,7 +14,9 @@
 //!                        services ◄────────┘      the hall: what is shared, and the acts that need several rooms
 //!             ┌─────────────┼──────────────┐
 //!      realtime   store   auth   outgoing         the rooms: sockets, rows, identity, calls to other systems
-//!             └─────────────┼──────────────┘
+//!          │  └─────────────┼──────────────┘
+//!       cluster             │                     the link to the other nodes: channels and bytes
+//!             └─────────────┤
 //!              protocol   clock   config          the ground: words, time, settings
 //! ```
 //!
@@ -43,6 +45,7 @@ pub mod jobs;
 pub mod services;
 
 pub mod auth;
+pub mod cluster;
 pub mod outgoing;
 pub mod realtime;
 pub mod store;

@@ -12,10 +12,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lifecycle", &[]),
     ("telemetry", &["config"]),
     ("auth", &["clock", "config"]),
+    ("cluster", &["clock", "config", "protocol"]),
     ("outgoing", &["config"]),
     ("store", &["auth", "config"]),
-    ("realtime", &["auth", "clock", "protocol"]),
-    ("services", &["auth", "clock", "config", "outgoing", "protocol", "realtime", "store"]),
+    ("realtime", &["auth", "clock", "cluster", "protocol"]),
+    ("services", &["auth", "clock", "cluster", "config", "outgoing", "protocol", "realtime", "store"]),
     ("events", &["auth", "protocol", "realtime", "services"]),
     ("jobs", &["config", "services"]),
     ("http", &["auth", "config", "events", "jobs", "protocol", "realtime", "services", "store"]),
@@ -40,12 +41,13 @@ fn the_ground_and_the_rooms_know_neither_the_web_nor_each_others_libraries() {
     let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
     for (room, absent) in [
         ("protocol", &["poem", "tokio", "sea_orm"][..]),
-        ("auth", &["poem", "hyper", "sea_orm"]),
-        ("store", &["poem", "hyper"]),
-        ("realtime", &["poem", "hyper", "sea_orm"]),
-        ("services", &["poem", "hyper", "sea_orm"]),
-        ("events", &["poem", "hyper", "sea_orm"]),
-        ("http", &["sea_orm"]),
+        ("auth", &["poem", "hyper", "sea_orm", "redis"]),
+        ("cluster", &["poem", "hyper", "sea_orm"]),
+        ("store", &["poem", "hyper", "redis"]),
+        ("realtime", &["poem", "hyper", "sea_orm", "redis"]),
+        ("services", &["poem", "hyper", "sea_orm", "redis"]),
+        ("events", &["poem", "hyper", "sea_orm", "redis"]),
+        ("http", &["sea_orm", "redis"]),
     ] {
         for library in absent {
             for (file, text) in files_of(&source, room) {

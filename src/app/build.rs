@@ -90,7 +90,7 @@ fn hall(
 ) -> Result<(Services, Arc<LocalPresence>), StartError> {
     let keyring = Arc::new(Keyring::open(&config.data.dir, &config.auth, clock.now())?);
     let manager = Arc::new(ClientManager::new(clock.clone(), manager_limits(&config, capacity)));
-    let node: Arc<str> = node_name(&config.server.node).into();
+    let node: Arc<str> = node_name(&config.cluster.node).into();
     let presence = Arc::new(LocalPresence::new(manager.clone(), node.clone(), config.online.live_max));
     // The writer says itself when it has stopped, so it needs no place on the tracker that is waited for before.
     let writer = LogWriter::start(store.clone(), config.database.log_queue, &TaskTracker::new());

@@ -8,7 +8,7 @@ use toml::Value;
 
 use super::issuers;
 use super::layers::{Setting, Settings, defaults};
-use super::{Algorithm, Config, ConfigError, Secret, Socket};
+use super::{Algorithm, Cluster, Config, ConfigError, Database, Secret, Socket};
 
 /// Largest number: every counter and queue can hold it.
 const MAX_NUMBER: i64 = i32::MAX as i64;
@@ -69,6 +69,9 @@ pub(super) fn expected(key: &str) -> &'static str {
             "a list of networks as \"10.0.0.0/8\", for one address \"127.0.0.1/32\""
         }
         "socket.per_user_policy" => "\"reject\" or \"replace\"",
+        "cluster.node" => "at most 64 letters, digits, -, . and _, or empty",
+        "cluster.prefix" => "at most 30 small letters, digits and _",
+        "cluster.redis_url" => "an address as \"redis://host:6379\" or \"rediss://user:password@host:6380\", or empty",
         "database.table_prefix" => "at most 30 small letters, digits and _",
         _ => match defaults().ok().and_then(|mut defaults| defaults.remove(key)).map(|setting| setting.value) {
             Some(Value::Boolean(_)) => "true or false",
@@ -118,7 +121,7 @@ fn timezone(setting: &Setting, key: &str) -> Result<(), ConfigError> {
 
 /// The forms of texts, and the settings that must fit each other.
 pub(super) fn together(config: &Config, settings: &Settings) -> Result<(), ConfigError> {
-    let Config { server, database, auth, socket, metrics, .. } = config;
+    let Config { server, database, auth, socket, metrics, cluster, .. } = config;
     let check = Check { settings };
     check.form("server.listen", is_address(&server.listen))?;
     check.form("metrics.listen", metrics.listen.is_empty() || is_address(&metrics.listen))?;
@@ -127,6 +130,7 @@ pub(super) fn together(config: &Config, settings: &Settings) -> Result<(), Confi
     for key in ["auth.audience", "auth.issuer", "data.dir", "database.url"] {
         check.not_empty(key)?;
     }
+    check.cluster(cluster, database)?;
     check.form("auth.default_issuer", auth.default_issuer.len() <= 32)?;
     issuers::check(&auth.issuers, &auth.default_issuer).map_err(ConfigError)?;
     if database.tls_cert.as_os_str().is_empty() != database.tls_key.as_os_str().is_empty() {
@@ -178,6 +182,23 @@ impl Check<'_> {
 
     fn less<T: PartialOrd>(&self, low: Keyed<T>, high: Keyed<T>) -> Result<(), ConfigError> {
         if low.1 < high.1 { Ok(()) } else { self.unordered(low.0, "more than", high.0) }
+    }
+
+    /// What several nodes need, and in which order they give each other up.
+    fn cluster(&self, cluster: &Cluster, database: &Database) -> Result<(), ConfigError> {
+        self.form("cluster.node", is_node(&cluster.node))?;
+        self.form("cluster.prefix", !cluster.prefix.is_empty() && is_table_prefix(&cluster.prefix))?;
+        self.less(("cluster.announce", cluster.announce), ("cluster.suspect", cluster.suspect))?;
+        self.less(("cluster.suspect", cluster.suspect), ("cluster.dead", cluster.dead))?;
+        self.less(("cluster.fence", cluster.fence), ("cluster.fence_close", cluster.fence_close))?;
+        let url = cluster.redis_url.expose();
+        self.form("cluster.redis_url", url.is_empty() || url.starts_with("redis://") || url.starts_with("rediss://"))?;
+        if !url.is_empty() && database.url.expose().starts_with("sqlite:") {
+            let problem = "is for several nodes, which share one database, but database.url is a SQLite file; set \
+                           database.url to a PostgreSQL or MySQL URL, or leave cluster.redis_url empty.";
+            return self.refuse("cluster.redis_url", problem);
+        }
+        Ok(())
     }
 
     /// Who only waits for a ping must not be swept away meanwhile.
@@ -251,6 +272,11 @@ fn is_origin(text: &str) -> bool {
         && scheme.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
         && !host.is_empty()
         && host.chars().all(plain)
+}
+
+/// The host's name where it is empty.
+fn is_node(text: &str) -> bool {
+    text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
 }
 
 fn is_table_prefix(text: &str) -> bool {

@@ -66,7 +66,7 @@ impl Setting {
     pub(super) fn shown(&self, key: &str) -> String {
         let text = match self.value.as_str() {
             Some("") if SECRETS.contains(&key) => "(not set)".to_owned(),
-            Some(url) if key == "database.url" => database_url::without_password(url),
+            Some(url) if ["cluster.redis_url", "database.url"].contains(&key) => database_url::without_password(url),
             _ if SECRETS.contains(&key) => "(hidden)".to_owned(),
             _ if key == "auth.issuers" => return without_keys(&self.value).to_string(),
             _ => return self.value.to_string(),

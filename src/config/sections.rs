@@ -30,6 +30,8 @@ pub struct Config {
     pub online: Online,
     /// Who counts as gone, and when.
     pub presence: Presence,
+    /// Other nodes.
+    pub cluster: Cluster,
     /// Calls to other systems.
     pub outgoing: Outgoing,
     /// Figures for Prometheus.
@@ -52,8 +54,6 @@ pub struct Server {
     pub public_url: PublicUrl,
     /// Whether passwords may travel over plain http from another machine.
     pub insecure_http: bool,
-    /// The name of this node in lists and answers; empty means the host's name.
-    pub node: String,
     /// Origins beside our own that may open sockets, call REST and use the refresh cookie, as `https://admin.example.com`.
     pub allowed_origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Nobody else's are.
@@ -335,6 +335,36 @@ pub struct Presence {
     /// Time a user stays online after the last socket was lost. Zero means none.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
+}
+
+/// `[cluster]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// The name of this node in lists and answers, no other node's; empty means the host's name.
+    pub node: String,
+    /// `redis://HOST:PORT`, or `rediss://…` with TLS; empty is one node alone. May hold a password: never printed whole.
+    pub redis_url: Secret,
+    /// First part of the names of channels and keys in Redis.
+    pub prefix: String,
+    /// How often a node announces itself to the others.
+    #[serde(with = "humantime_serde")]
+    pub announce: Duration,
+    /// Time without an announcement after which a node is suspect: answers no longer count as complete.
+    #[serde(with = "humantime_serde")]
+    pub suspect: Duration,
+    /// Time without an announcement after which a node is dead and its clients have left.
+    #[serde(with = "humantime_serde")]
+    pub dead: Duration,
+    /// Longest wait for the answers of other nodes to a push, a kick or a list.
+    #[serde(with = "humantime_serde")]
+    pub answer_timeout: Duration,
+    /// Time without the sequence of revocations after which handshakes and REST are refused.
+    #[serde(with = "humantime_serde")]
+    pub fence: Duration,
+    /// Time without it after which the open sockets are closed with 4013.
+    #[serde(with = "humantime_serde")]
+    pub fence_close: Duration,
 }
 
 /// `[outgoing]`

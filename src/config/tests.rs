@@ -56,11 +56,11 @@ fn every_key_of_the_embedded_file_is_explained_above_it() {
 #[test]
 fn the_environment_wins_over_the_file_and_the_file_over_the_default() {
     let dir = TempDir::new().expect("a folder");
-    let path = write(&dir, "mine.toml", "[server]\nlisten = \"0.0.0.0:1\"\nnode = \"a\"\n");
+    let path = write(&dir, "mine.toml", "[server]\nlisten = \"0.0.0.0:1\"\n[cluster]\nnode = \"a\"\n");
     let variables = env(&[("ROLLCALL__SERVER__LISTEN", "localhost:2"), ("ROLLCALL_CONFIG", "x"), ("HOME", "/")]);
     let loaded = load(Some(&path), variables).expect("settings");
     assert_eq!(loaded.config.server.listen, "localhost:2");
-    assert_eq!(loaded.config.server.node, "a");
+    assert_eq!(loaded.config.cluster.node, "a");
     let effective = loaded.effective();
     for line in [
         "listen = \"localhost:2\"  # environment ROLLCALL__SERVER__LISTEN",
@@ -197,7 +197,7 @@ fn a_bad_value_names_key_source_and_what_was_expected() {
             "socket.per_user in rollcall.toml is 0, but should be a whole number from 1 to 2147483647.",
         ),
         ("[docs]\npublic = \"yes\"", "docs.public in rollcall.toml is \"yes\", but should be true or false."),
-        ("[server]\nnode = 5", "server.node in rollcall.toml is 5, but should be a text in quotes."),
+        ("[cluster]\nnode = 5", "cluster.node in rollcall.toml is 5, but should be a text in quotes."),
         ("[log]\nformat = \"xml\"", "log.format in rollcall.toml is \"xml\", but should be \"text\" or \"json\"."),
         (
             "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"proxy\"]",
@@ -250,7 +250,7 @@ fn lists_and_logins_are_written_simply_in_the_environment() {
     let logins = with_env(&[("ROLLCALL__AUTH__LOGINS", "3")]).expect("settings").config.auth.logins;
     assert_eq!(logins, Logins::AtMost(3));
     assert_eq!(with_file("[auth]\nlogins = 3").expect("settings").config.auth.logins, Logins::AtMost(3));
-    let node = with_env(&[("ROLLCALL__SERVER__NODE", "007")]).expect("settings").config.server.node;
+    let node = with_env(&[("ROLLCALL__CLUSTER__NODE", "007")]).expect("settings").config.cluster.node;
     assert_eq!(node, "007");
 }
 

@@ -94,7 +94,7 @@ impl TestApp {
         config.database.auto_migrate = true;
         config.data.dir = folder.path().to_owned();
         config.server.drain = Duration::from_millis(10);
-        config.server.node = "n1".to_owned();
+        config.cluster.node = "n1".to_owned();
         config.online.diff_interval = Duration::from_millis(20);
         config.auth.logins_per_address = 0;
         // Not by itself: a test that moves the clock by minutes must not meet the sweeper by chance.
