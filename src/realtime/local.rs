@@ -95,11 +95,15 @@ impl LocalPresence {
         let mut list = Vec::new();
         for shard in whole.shards() {
             let matching = |client: &Arc<Client>| matcher.matches(client, shard);
-            let users =
-                shard.users.iter().filter(|(user, entry)| entry.clients.iter().any(matching) || also(user));
+            let users = shard.users.iter().filter(|(user, entry)| entry.clients.iter().any(matching) || also(user));
             list.extend(users.filter_map(|(user, entry)| user_row(user, entry, at)));
         }
         (list, state(&whole.stream, at))
+    }
+
+    /// Where the stream stands now.
+    pub(super) fn stream_state(&self) -> StreamState {
+        state(&self.manager.shards().stream(), self.instant())
     }
 
     /// The node's name.
@@ -133,7 +137,7 @@ impl Presence for LocalPresence {
     async fn users(&self, query: &UserQuery) -> Result<Page<OnlineUser>, PresenceError> {
         let (list, state) = self.user_rows(query, |_| false);
         let mut list: Vec<OnlineUser> = list.into_iter().map(|user| user.row).collect();
-        order_users(&mut list, query);
+        order_users(&mut list, query, |user| user);
         let total = list.len();
         Ok(Page { list: list.into_iter().skip(query.offset).take(query.limit).collect(), total, state })
     }

@@ -18,6 +18,8 @@ mod query;
 mod shard;
 mod shards;
 mod stream;
+#[cfg(test)]
+mod testing;
 
 mod wire;
 
@@ -30,6 +32,7 @@ mod sync {
 
 pub use broker::{Broker, Delivered, MemoryBroker, Payload, Publication, Target};
 pub use client::{Agent, Client, NewClient};
+pub use cluster::ClusterPresence;
 pub use connection::{ConnectionLimits, Dispatch, Handling, run, send_away};
 pub use heartbeat::{Heartbeat, TICK, tick};
 pub use local::LocalPresence;

@@ -333,7 +333,7 @@ pub(super) fn last_seen(entry: &UserEntry, at: Instant) -> Option<DateTime<Utc>>
 }
 
 /// Puts users in the order asked.
-pub(super) fn order_users(list: &mut [OnlineUser], query: &UserQuery) {
+pub(super) fn order_users<T>(list: &mut [T], query: &UserQuery, row: impl Fn(&T) -> &OnlineUser) {
     let by = |a: &OnlineUser, b: &OnlineUser| match query.sort {
         UserColumn::UserId => a.user.cmp(&b.user),
         UserColumn::Username => a.username.to_lowercase().cmp(&b.username.to_lowercase()),
@@ -343,6 +343,7 @@ pub(super) fn order_users(list: &mut [OnlineUser], query: &UserQuery) {
         UserColumn::LastSeenAt => a.last_seen_at.cmp(&b.last_seen_at),
     };
     list.sort_unstable_by(|a, b| {
+        let (a, b) = (row(a), row(b));
         let order = by(a, b);
         if query.descending { order.reverse() } else { order }.then_with(|| a.user.cmp(&b.user))
     });
@@ -364,4 +365,4 @@ pub(super) fn evidence(client: &Client, leaving: bool, node: &Arc<str>, at: Inst
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::realtime) mod tests;

@@ -170,7 +170,10 @@ impl Stream {
 
     /// What the other nodes do not know yet, where there is anything: changes of rows only where they are wanted.
     pub(super) fn for_others(&mut self) -> Option<(Edges, Option<Changes>)> {
-        let others = self.others.as_mut().filter(|others| std::mem::take(&mut others.dirty))?;
+        let others = self.others.as_mut()?;
+        if !std::mem::take(&mut others.dirty) {
+            return None;
+        }
         let changes = others.watched.then(|| std::mem::take(&mut others.changes));
         Some((std::mem::take(&mut others.edges), changes))
     }

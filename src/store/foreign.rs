@@ -123,6 +123,8 @@ fn name_key(who: &Foreigner) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::store::testing::{at, new_session, new_user, store};
     use crate::store::{Actor, Kind, NewRevocation, SessionKind};
@@ -140,7 +142,7 @@ mod tests {
         store.admit_foreign(&bob(&["shop:admin"]), session.clone(), at(0)).await.unwrap();
         let caller = store.caller(session.id).await.unwrap().unwrap();
         assert_eq!((caller.user.as_str(), ours.as_str()), ("shop:1", "1"));
-        assert_eq!(*caller.rights.roles, ["shop:admin".into()]);
+        assert_eq!(*caller.rights.roles, [Arc::<str>::from("shop:admin")]);
         assert!(!caller.rights.is_admin() && caller.rights.permissions.words().is_empty());
         assert_eq!(store.user_named("bob").await.unwrap().unwrap().key, ours);
         let twin = Foreigner { user: UserKey::new("shop", "2"), ..bob(&[]) };
@@ -156,7 +158,7 @@ mod tests {
             store.admit_foreign(&bob(&roles), session.clone(), at(second)).await.unwrap();
         }
         let caller = store.caller(session.id).await.unwrap().unwrap();
-        assert_eq!((*caller.rights.roles).to_vec(), ["shop:b".into()]);
+        assert_eq!((*caller.rights.roles).to_vec(), [Arc::<str>::from("shop:b")]);
         assert_eq!(caller.created_at, at(0));
         for (until, expected) in [(6000, 6000), (5500, 6000)] {
             store.prolong_session(session.id, at(until)).await.unwrap();

@@ -49,9 +49,12 @@ impl Asking {
     /// An answer came. Late ones, second ones and those of nobody who was asked are nothing.
     pub(super) fn answered(&self, node: Uuid, id: u64, answer: Answer) {
         let mut all = self.all();
-        let Some(open) = all.get_mut(&id).filter(|open| open.asked.remove(&node)) else { return };
-        open.answers.push((node, answer));
-        open.done_with(node);
+        if let Some(open) = all.get_mut(&id)
+            && open.asked.remove(&node)
+        {
+            open.answers.push((node, answer));
+            open.done_with(node);
+        }
     }
 
     /// Nobody needs to wait for this node any more.

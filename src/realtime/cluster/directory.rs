@@ -192,8 +192,7 @@ impl Directory {
 
     /// How many, on this node and on these: distinct ones are looked for, which takes a while.
     pub(super) fn counts_of(&self, others: &[Uuid]) -> OnlineCounts {
-        let asked: Vec<&Replica> =
-            [self.own].iter().chain(others).filter_map(|node| self.nodes.get(node)).collect();
+        let asked: Vec<&Replica> = [self.own].iter().chain(others).filter_map(|node| self.nodes.get(node)).collect();
         if asked.len() == self.nodes.len() {
             return self.counts();
         }

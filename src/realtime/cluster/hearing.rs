@@ -126,7 +126,8 @@ impl ClusterPresence {
         self.watching().set_watcher(node, true);
         let mut whole = self.local.manager().shards().whole();
         whole.stream.watch(true);
-        let clients = if few { whole.shards().flat_map(|shard| shard.clients.keys().copied()).collect() } else { Vec::new() };
+        let clients =
+            if few { whole.shards().flat_map(|shard| shard.clients.keys().copied()).collect() } else { Vec::new() };
         drop(whole);
         if few {
             self.peers.send(node, &Words::Watched(clients));

@@ -24,8 +24,15 @@ pub(super) fn users(parts: Vec<SomeUsers>, query: &UserQuery) -> (Vec<OnlineUser
     alone.into_iter().for_each(|user| add(&mut shared, user));
     total -= rows - shared.len();
     let mut list: Vec<OnlineUser> = shared.into_values().map(|user| user.row).collect();
-    order_users(&mut list, query);
+    order_users(&mut list, query, |user| user);
     (list.into_iter().skip(query.offset).take(query.limit).collect(), total)
+}
+
+/// The first users in order, down to the end of the page.
+pub(super) fn first(mut users: Vec<UserRow>, query: &UserQuery) -> Vec<UserRow> {
+    order_users(&mut users, query, |user| &user.row);
+    users.truncate(query.offset.saturating_add(query.limit));
+    users
 }
 
 fn add(users: &mut HashMap<UserKey, UserRow>, user: UserRow) {

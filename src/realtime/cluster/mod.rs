@@ -27,7 +27,6 @@ use self::peers::Peers;
 use self::watching::Watching;
 use self::words::{Question, Told, Words};
 use super::local::LocalPresence;
-use super::presence::Cause;
 use crate::auth::UserKey;
 
 /// Shortest time between two deltas.

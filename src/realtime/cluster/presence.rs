@@ -16,7 +16,7 @@ use crate::realtime::presence::{
     Cause, Found, LastLeave, OnlineClient, OnlineCounts, OnlineFilter, OnlineQuery, OnlineUser, Page, Presence,
     PresenceError, StreamState, UserQuery, Why,
 };
-use crate::realtime::query::{Matcher, merged, merged_places, order_users, page, places};
+use crate::realtime::query::{Matcher, Place, merged, merged_places, page, places};
 
 /// Rows passed over from which on places travel first and then only the rows of the page.
 const FAR: usize = 1_000;
@@ -99,9 +99,8 @@ impl Presence for ClusterPresence {
             }
         }
         let routes = routes.into_map();
-        let asked = self.ask_some(&routes, |places| {
-            Question::Lookup(places.iter().map(|place| users[*place].clone()).collect())
-        });
+        let asked = self
+            .ask_some(&routes, |places| Question::Lookup(places.iter().map(|place| users[*place].clone()).collect()));
         let heard = self.heard_of(asked).await;
         let state = self.state(state, &heard);
         for (node, answer) in heard.answers {
@@ -154,9 +153,7 @@ impl ClusterPresence {
                 let (list, total) = self.places(&query);
                 Answer::Places { list, total }
             }
-            Question::Users { query, also } => {
-                Answer::Users(self.some_users(&query, &also.into_iter().collect()))
-            }
+            Question::Users { query, also } => Answer::Users(self.some_users(&query, &also.into_iter().collect())),
             Question::Shared(query) => Answer::Shared(self.shared(&query)),
             Question::Counts => Answer::Counts,
             Question::Why(user) => Answer::Why(self.local.why(&user).await.map(|(why, _)| why).unwrap_or_default()),
@@ -183,7 +180,7 @@ impl ClusterPresence {
     }
 
     /// Where each node's first rows stand, and then the rows of the page.
-    async fn far_clients(&self, query: &OnlineQuery) -> Result<Page<OnlineClient>, PresenceError> {
+    pub(super) async fn far_clients(&self, query: &OnlineQuery) -> Result<Page<OnlineClient>, PresenceError> {
         let stands = self.local.stream_state();
         let asked = self.ask(Question::Places(query.clone()));
         let (mut list, mut total) = self.places(query);
@@ -210,7 +207,7 @@ impl ClusterPresence {
         Ok(Page { total, state: StreamState { rev: stands.rev, ..page.state }, ..page })
     }
 
-    fn places(&self, query: &OnlineQuery) -> (Vec<(crate::realtime::query::Place, Uuid)>, usize) {
+    fn places(&self, query: &OnlineQuery) -> (Vec<(Place, Uuid)>, usize) {
         let matcher = Matcher::new(&query.filter, query.whole_ip, self.local.node());
         let (whole, at) = (self.local.manager().shards().whole(), self.local.instant());
         let query = from_the_top(query);
@@ -253,11 +250,7 @@ impl ClusterPresence {
     }
 
     /// Asks some nodes, each of its own places.
-    fn ask_some(
-        &self,
-        routes: &HashMap<Uuid, Vec<usize>>,
-        question: impl Fn(&[usize]) -> Question,
-    ) -> OnTheWay<'_> {
+    fn ask_some(&self, routes: &HashMap<Uuid, Vec<usize>>, question: impl Fn(&[usize]) -> Question) -> OnTheWay<'_> {
         let expected = routes.len();
         if routes.is_empty() || !self.peers.connected() {
             return OnTheWay { open: None, expected };
