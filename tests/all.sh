@@ -16,7 +16,7 @@ stage() { # stage NAME COMMAND…
   summary+=$(printf '%-24s %5d s' "$name" $((SECONDS - started)))"\n"
 }
 
-# Chromium with a Chinese font for the browser tests, curl for the README's tour, nginx to stand in front, and the databases.
+# Chromium with a Chinese font for the browser tests, curl for the README's tour, nginx to stand in front, the databases, and Redis.
 packages() {
   local packages=() sudo=""
   lacks() { # lacks PACKAGES PATH…: none of the paths is a program
@@ -33,6 +33,7 @@ packages() {
   lacks nginx-light /usr/sbin/nginx
   lacks postgresql /usr/lib/postgresql/*/bin/initdb
   lacks mariadb-server /usr/sbin/mariadbd
+  lacks redis-server /usr/bin/redis-server "$(command -v redis-server)"
   if [ "${#packages[@]}" = 0 ]; then return; fi
   if [ "$(id -u)" != 0 ]; then sudo="sudo"; fi
   if ! command -v apt-get > /dev/null; then

@@ -3,6 +3,8 @@
 mod architecture;
 mod backup;
 mod cli;
+mod cluster_link;
+mod cluster_members;
 mod connections;
 mod cors;
 mod databases;

@@ -14,6 +14,9 @@
 //! link.changes()                                           // a watch: up or away, and how often it came up
 //! ```
 //!
+//! [`Members`] knows the other nodes: `live()` for whom to ask, `observe` for who comes, announces, falls silent and goes,
+//! `set_directory` for what the announcements say of this node's part of presence.
+//!
 //! Deliberately absent: clients, users and rooms (a channel is named by a hash), the database, and every Redis type outside of this
 //! room.
 
@@ -22,9 +25,11 @@ mod envelope;
 mod keys;
 mod link;
 mod mailbox;
+mod members;
 mod session;
 
 pub use channel::{Channel, hash};
 pub use envelope::{Received, Topic};
 pub use link::{Away, Link, LinkError, LinkState};
 pub use mailbox::Mailbox;
+pub use members::{Announcement, Facts, Member, MemberEvent, MemberState, Members, MembersSettings, NameTaken};

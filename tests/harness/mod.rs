@@ -8,6 +8,7 @@ mod nginx;
 pub(crate) mod other_system;
 mod process;
 mod raw;
+mod redis;
 mod socket;
 mod user;
 
@@ -34,6 +35,7 @@ pub(crate) use database_server::DatabaseServer;
 pub(crate) use nginx::{Nginx, Port};
 pub(crate) use process::{Said, Served, rollcall, rollcall_with};
 pub(crate) use raw::{RawSocket, frame};
+pub(crate) use redis::Redis;
 pub(crate) use socket::TestSocket;
 pub(crate) use user::{Answer, TestUser};
 
