@@ -9,19 +9,20 @@ use crate::realtime::presence::Cause;
 
 impl ClusterPresence {
     /// Another node lives, perhaps again: it may know nothing of this one, and this one of it.
-    pub(in crate::realtime) fn node_up(&self, node: Uuid) {
+    pub(super) fn node_up(&self, node: Uuid) {
         self.directory().admit(node);
         let _order = self.telling.lock().expect("nothing panics while telling");
         let digest = self.directory().digest();
         let mut watching = self.watching();
         self.peers.send(node, &Words::Announced { digest, watching: watching.looking });
+        self.peers.send(node, &Words::Whole);
         if watching.miss(node) {
             self.peers.send(node, &Words::Watch(true));
         }
     }
 
     /// Another node is dead since this moment, or has said goodbye.
-    pub(in crate::realtime) fn node_gone(&self, node: Uuid, died: Option<DateTime<Utc>>) {
+    pub(super) fn node_gone(&self, node: Uuid, died: Option<DateTime<Utc>>) {
         self.directory().forget(node, died);
         self.asking.gone(node);
         let cause = if died.is_some() { Cause::NodeLost } else { Cause::Shutdown };
@@ -38,7 +39,7 @@ impl ClusterPresence {
     }
 
     /// The others can be reached again: what was told meanwhile is lost.
-    pub(in crate::realtime) fn reconnected(&self) {
+    pub(super) fn reconnected(&self) {
         self.announce();
         for peer in self.peers.others() {
             self.watch_anew(peer.generation);

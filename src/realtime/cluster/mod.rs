@@ -5,6 +5,7 @@
 mod asking;
 mod directory;
 mod hearing;
+mod linked;
 mod merging;
 mod peers;
 mod presence;
@@ -66,7 +67,7 @@ struct Asked {
 impl ClusterPresence {
     /// Presence of the node `generation`, whose own part is `local`. Answers of others are awaited for `answer_timeout`; `max_lost`
     /// users of dead nodes are remembered.
-    pub(in crate::realtime) fn new(
+    fn new(
         local: LocalPresence,
         peers: Arc<dyn Peers>,
         generation: Uuid,
@@ -91,7 +92,7 @@ impl ClusterPresence {
     }
 
     /// Tells the other nodes, answers them, and announces this one every `announce`, for as long as it is polled. Once.
-    pub async fn run(&self, announce: Duration) {
+    async fn run(&self, announce: Duration) {
         let waiting = self.waiting.lock().expect("nothing panics while holding it").take().expect("it runs once");
         tokio::join!(self.tell_changes(), self.answer_all(waiting), self.announce_all(announce), self.settle_all());
     }

@@ -6,11 +6,11 @@ use super::words::Words;
 
 /// Another node that lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::realtime) struct Peer {
+pub(super) struct Peer {
     /// The process.
-    pub(in crate::realtime) generation: Uuid,
+    pub(super) generation: Uuid,
     /// Whether it was heard of lately. A suspect one is asked, and not waited for.
-    pub(in crate::realtime) suspect: bool,
+    pub(super) suspect: bool,
 }
 
 /// Reaches the other nodes. Whatever is told and sent leaves in the order of the calls; what is lost is lost.
