@@ -5,6 +5,7 @@ mod backup;
 mod cli;
 mod cluster_link;
 mod cluster_members;
+mod cluster_presence;
 mod connections;
 mod cors;
 mod databases;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::presence::{Cause, OnlineClient, OnlineCounts, rfc3339, shown_ip};
+use super::presence::{Cause, Nodes, OnlineClient, OnlineCounts, rfc3339, shown_ip};
 use crate::protocol::Message;
 
 /// Who left, and why.
@@ -47,6 +47,8 @@ pub(super) struct Difference {
     /// None where there are too many.
     pub(super) rows: Option<Rows>,
     pub(super) counts: OnlineCounts,
+    /// Of how many nodes, where there may be several.
+    pub(super) nodes: Option<Nodes>,
 }
 
 #[derive(Serialize)]
@@ -57,6 +59,8 @@ struct WithRows<'a> {
     left: &'a [Left],
     changed: &'a [RowPart],
     counts: &'a OnlineCounts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<Nodes>,
 }
 
 #[derive(Serialize)]
@@ -65,14 +69,17 @@ struct CountsOnly<'a> {
     rev: u64,
     prev: u64,
     counts: &'a OnlineCounts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<Nodes>,
 }
 
 impl Difference {
     /// The push, for those who see whole addresses or for the others.
     pub(super) fn message(&self, whole_ip: bool) -> Message {
-        let (rev, prev, counts, at) = (self.rev, self.rev - 1, &self.counts, self.now.timestamp());
+        let (rev, prev, counts, nodes) = (self.rev, self.rev - 1, &self.counts, self.nodes);
+        let at = self.now.timestamp();
         let Some(Rows { joined, left, changed }) = &self.rows else {
-            return Message::push("online/diff", Some(&CountsOnly { mode: "counts", rev, prev, counts }), at);
+            return Message::push("online/diff", Some(&CountsOnly { mode: "counts", rev, prev, counts, nodes }), at);
         };
         let masked: Vec<OnlineClient>;
         let joined = if whole_ip {
@@ -81,7 +88,7 @@ impl Difference {
             masked = joined.iter().map(masked_row).collect();
             &masked
         };
-        Message::push("online/diff", Some(&WithRows { rev, prev, joined, left, changed, counts }), at)
+        Message::push("online/diff", Some(&WithRows { rev, prev, joined, left, changed, counts, nodes }), at)
     }
 }
 

@@ -10,8 +10,8 @@ use super::client::Client;
 use super::difference::{Difference, Left, RowPart, Rows};
 use super::manager::ClientManager;
 use super::presence::{
-    Found, OnlineClient, OnlineCounts, OnlineQuery, OnlineUser, Page, Presence, PresenceError, StreamState, UserQuery,
-    Why,
+    Found, Nodes, OnlineClient, OnlineCounts, OnlineQuery, OnlineUser, Page, Presence, PresenceError, StreamState,
+    UserQuery, Why,
 };
 use super::query::{Instant, Matcher, UserRow, evidence, last_seen, order_users, page, row, user_row};
 use super::shard::Shard;
@@ -32,20 +32,9 @@ impl LocalPresence {
         LocalPresence { manager, node, live_max }
     }
 
-    /// Waits for the first change since the last difference.
-    pub async fn changed(&self) {
-        let due = self.manager.shards().stream().due.clone();
-        due.notified().await;
-    }
-
-    /// Sends the next difference, where there is any. Called by one task only, so that revisions go out in order.
-    pub fn flush(&self) {
-        self.flush_with(|counts| (Rows::default(), counts));
-    }
-
-    /// The same with what comes on top of this node's own: rows of other nodes, and how many there are on all. Whether anybody
-    /// looks; otherwise `others` is not asked.
-    pub(super) fn flush_with(&self, others: impl FnOnce(OnlineCounts) -> (Rows, OnlineCounts)) -> bool {
+    /// Sends the next difference with what comes on top of this node's own: rows of other nodes, how many there are on all, and of how many nodes
+    /// that is. Whether anybody looks; otherwise `others` is not asked.
+    pub(super) fn flush_with(&self, others: impl FnOnce(OnlineCounts) -> (Rows, OnlineCounts, Option<Nodes>)) -> bool {
         let shards = self.manager.shards();
         let mut stream = shards.stream();
         if !stream.is_due() {
@@ -59,12 +48,12 @@ impl LocalPresence {
         let (rev, counts) = (whole.stream.rev, whole.counts());
         let mut rows = self.rows(&whole, changes, at);
         drop(whole);
-        let (more, counts) = others(counts);
+        let (more, counts, nodes) = others(counts);
         if let Some(rows) = &mut rows {
             rows.append(more);
         }
         let rows = rows.filter(|_| counts.clients <= self.live_max);
-        let difference = Difference { rev, now: at.now, rows, counts };
+        let difference = Difference { rev, now: at.now, rows, counts, nodes };
         // Encoded without the shards, once per visibility, and sent without any lock.
         let mut encoded = Encoded::new(|whole| difference.message(whole));
         let due = shards.stream().deliver(&subscribers, &mut encoded);
@@ -202,8 +191,17 @@ impl Presence for LocalPresence {
     fn unsubscribe(&self, client: &Client) {
         self.manager.shards().stream().unsubscribe(client.id);
     }
+
+    async fn changed(&self) {
+        let due = self.manager.shards().stream().due.clone();
+        due.notified().await;
+    }
+
+    fn flush(&self) {
+        self.flush_with(|counts| (Rows::default(), counts, None));
+    }
 }
 
 fn state(stream: &Stream, at: Instant) -> StreamState {
-    StreamState { rev: stream.rev, as_of: at.now, complete: true, nodes_answered: 1, nodes_expected: 1 }
+    StreamState { rev: stream.rev, as_of: at.now, complete: true, nodes: Nodes::ONE }
 }

@@ -39,7 +39,7 @@ pub use local::LocalPresence;
 pub use manager::{ClientManager, ManagerLimits, Refused, Registration};
 pub use outbound::{Delivery, QueueLimits};
 pub use presence::{
-    Cause, Column, Evidence, Found, LastLeave, OnlineClient, OnlineCounts, OnlineFilter, OnlineQuery, OnlineUser, Page,
-    Presence, PresenceError, StreamState, UserColumn, UserQuery, Why,
+    Cause, Column, Evidence, Found, LastLeave, Nodes, OnlineClient, OnlineCounts, OnlineFilter, OnlineQuery,
+    OnlineUser, Page, Presence, PresenceError, StreamState, UserColumn, UserQuery, Why,
 };
 pub use wire::Wire;

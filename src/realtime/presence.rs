@@ -296,10 +296,22 @@ pub struct StreamState {
     pub as_of: DateTime<Utc>,
     /// Whether it is about every node that lives.
     pub complete: bool,
-    /// Nodes that answered, this one among them.
-    pub nodes_answered: usize,
-    /// Nodes that live, as far as is known.
-    pub nodes_expected: usize,
+    /// Of how many nodes it is.
+    pub nodes: Nodes,
+}
+
+/// Nodes that an answer is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Nodes {
+    /// Those that answered, this one among them.
+    pub answered: usize,
+    /// Those that live, as far as is known.
+    pub expected: usize,
+}
+
+impl Nodes {
+    /// This one alone.
+    pub(super) const ONE: Nodes = Nodes { answered: 1, expected: 1 };
 }
 
 /// The evidence for "online" of one client.
@@ -373,6 +385,10 @@ pub trait Presence: Send + Sync + 'static {
     fn release(&self, client: &Client);
     /// Stops the differences.
     fn unsubscribe(&self, client: &Client);
+    /// Waits for the first change since the last difference.
+    async fn changed(&self);
+    /// Sends the next difference, where there is any. Called by one task only, so that revisions go out in order.
+    fn flush(&self);
 }
 
 /// What a lookup says of one user.

@@ -28,6 +28,7 @@ use self::peers::Peers;
 use self::watching::Watching;
 use self::words::{Question, Told, Words};
 use super::local::LocalPresence;
+use super::presence::Nodes;
 use crate::auth::UserKey;
 
 /// Shortest time between two deltas.
@@ -47,6 +48,8 @@ pub struct ClusterPresence {
     watching: Mutex<Watching>,
     /// Users in the grace here, and how often another node was seen to have them.
     leaving: Mutex<HashMap<u64, (UserKey, u8)>>,
+    /// What the last difference said of how many nodes it is.
+    said: Mutex<Nodes>,
     /// Held while something is taken and sent, so that it leaves in the order in which it happened.
     telling: Mutex<()>,
     /// Told when this node's users have changed.
@@ -82,6 +85,7 @@ impl ClusterPresence {
             directory: Mutex::new(Directory::new(generation, max_lost)),
             watching: Mutex::default(),
             leaving: Mutex::default(),
+            said: Mutex::new(Nodes::ONE),
             telling: Mutex::default(),
             due,
             asking: Asking::default(),
@@ -95,21 +99,6 @@ impl ClusterPresence {
     async fn run(&self, announce: Duration) {
         let waiting = self.waiting.lock().expect("nothing panics while holding it").take().expect("it runs once");
         tokio::join!(self.tell_changes(), self.answer_all(waiting), self.announce_all(announce), self.settle_all());
-    }
-
-    /// Waits for the first change since the last difference.
-    pub async fn changed(&self) {
-        self.local.changed().await;
-    }
-
-    /// Sends the next difference to the pages that look here, where there is any. Called by one task only.
-    pub fn flush(&self) {
-        // Or the counts would be older than the rows.
-        self.tell();
-        let looked = self.local.flush_with(|_| (self.watching().take(), self.directory().counts()));
-        if !looked {
-            self.watching().take();
-        }
     }
 
     /// Tells the others what has changed here since the last time.
@@ -166,6 +155,10 @@ impl ClusterPresence {
             sleep(SETTLE).await;
             self.settle();
             self.look_away();
+            let looking = self.watching().looking;
+            if looking && *self.said.lock().expect("nothing panics while holding it") != self.nodes() {
+                self.local.manager().shards().stream().others_changed();
+            }
         }
     }
 
@@ -217,6 +210,13 @@ impl ClusterPresence {
             watching.look(false);
             self.peers.tell(&Words::Watch(false));
         }
+    }
+
+    /// Of how many nodes what is told to pages is, right now.
+    fn nodes(&self) -> Nodes {
+        let others = self.peers.others();
+        let heard = others.iter().filter(|peer| !peer.suspect && self.peers.connected()).count();
+        Nodes { answered: 1 + heard, expected: 1 + others.len() }
     }
 
     /// Every page that looks begins anew.

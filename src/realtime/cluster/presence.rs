@@ -13,7 +13,7 @@ use super::{ClusterPresence, user_hash};
 use crate::auth::UserKey;
 use crate::realtime::client::Client;
 use crate::realtime::presence::{
-    Cause, Found, LastLeave, OnlineClient, OnlineCounts, OnlineFilter, OnlineQuery, OnlineUser, Page, Presence,
+    Cause, Found, LastLeave, Nodes, OnlineClient, OnlineCounts, OnlineFilter, OnlineQuery, OnlineUser, Page, Presence,
     PresenceError, StreamState, UserQuery, Why,
 };
 use crate::realtime::query::{Matcher, Place, merged, merged_places, page, places};
@@ -116,12 +116,9 @@ impl Presence for ClusterPresence {
         self.tell();
         let (_, state) = self.local.subscribe(client).await?;
         self.look();
-        let others = self.peers.others();
-        let live = others.iter().filter(|peer| !peer.suspect).count();
-        let (answered, expected) = if self.peers.connected() { (live, others.len()) } else { (0, others.len()) };
-        let complete = self.peers.connected() && answered == expected;
-        let state = StreamState { complete, nodes_answered: 1 + answered, nodes_expected: 1 + expected, ..state };
-        Ok((self.directory().counts(), state))
+        let nodes = self.nodes();
+        let complete = self.peers.connected() && nodes.answered == nodes.expected;
+        Ok((self.directory().counts(), StreamState { complete, nodes, ..state }))
     }
 
     fn release(&self, client: &Client) {
@@ -130,6 +127,23 @@ impl Presence for ClusterPresence {
 
     fn unsubscribe(&self, client: &Client) {
         self.local.unsubscribe(client);
+    }
+
+    async fn changed(&self) {
+        self.local.changed().await;
+    }
+
+    fn flush(&self) {
+        // Or the counts would be older than the rows.
+        self.tell();
+        let looked = self.local.flush_with(|_| {
+            let nodes = self.nodes();
+            *self.said.lock().expect("nothing panics while holding it") = nodes;
+            (self.watching().take(), self.directory().counts(), Some(nodes))
+        });
+        if !looked {
+            self.watching().take();
+        }
     }
 }
 
@@ -278,7 +292,7 @@ impl ClusterPresence {
     fn state(&self, before: StreamState, heard: &Heard) -> StreamState {
         let answered = heard.answers.len();
         let complete = self.peers.connected() && answered == heard.expected;
-        StreamState { complete, nodes_answered: 1 + answered, nodes_expected: 1 + heard.expected, ..before }
+        StreamState { complete, nodes: Nodes { answered: 1 + answered, expected: 1 + heard.expected }, ..before }
     }
 }
 

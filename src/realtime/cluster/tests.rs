@@ -224,10 +224,10 @@ proptest! {
                 let page = nodes[1].presence.clients(&query).await.unwrap();
                 prop_assert_eq!(page.total, all.len());
                 prop_assert_eq!(page.list.len(), limit.min(all.len() - offset));
-                prop_assert!(page.state.complete && page.state.nodes_answered == 3);
+                prop_assert!(page.state.complete && page.state.nodes.answered == 3);
                 near.extend(page.list);
                 let page = nodes[2].presence.far_clients(&query).await.unwrap();
-                prop_assert_eq!((page.total, page.state.nodes_answered), (all.len(), 3));
+                prop_assert_eq!((page.total, page.state.nodes.answered), (all.len(), 3));
                 far.extend(page.list);
             }
             let ids = |rows: &[OnlineClient]| rows.iter().map(|row| row.id).collect::<Vec<_>>();
@@ -373,7 +373,7 @@ async fn without_the_others_a_node_lists_its_own_and_says_so() {
     *net.cut.lock().unwrap() = true;
     let page = nodes[0].presence.clients(&asked(Column::Id, false, OnlineFilter::default())).await.unwrap();
     assert_eq!((page.total, page.state.complete), (1, false));
-    assert_eq!((page.state.nodes_answered, page.state.nodes_expected), (1, 3));
+    assert_eq!((page.state.nodes.answered, page.state.nodes.expected), (1, 3));
     let (counts, state) = nodes[0].presence.counts().await.unwrap();
     assert_eq!((counts.users, counts.clients, state.complete), (1, 1, false), "nothing is invented");
     let _later = nodes[1].connect((6, 0, 1, 0), login(6, 0));

@@ -95,7 +95,7 @@ pub(super) struct Nodes {
 
 impl From<StreamState> for Nodes {
     fn from(state: StreamState) -> Nodes {
-        Nodes { answered: state.nodes_answered as u64, expected: state.nodes_expected as u64 }
+        Nodes { answered: state.nodes.answered as u64, expected: state.nodes.expected as u64 }
     }
 }
 
