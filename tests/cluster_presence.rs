@@ -53,14 +53,9 @@ impl Trio {
         .await;
     }
 
-    /// The same login, calling another node.
-    fn on(&self, node: usize, user: &TestUser) -> TestUser {
-        TestUser { id: user.id.clone(), session: user.session.clone(), ..self.nodes[node].foreign(user.token.clone()) }
-    }
-
     /// The same login on each node.
     fn everywhere(&self, user: &TestUser) -> Vec<TestUser> {
-        (0..self.nodes.len()).map(|node| self.on(node, user)).collect()
+        self.nodes.iter().map(|node| user.at(node)).collect()
     }
 
     /// Every node's time goes on, and they hear each other meanwhile.
@@ -307,7 +302,6 @@ async fn a_page_built_from_differences_of_three_nodes_equals_the_list() {
     for name in ["ann", "bob", "cat", "dan"] {
         users.push(trio.nodes[0].user(name, "member").await);
     }
-    let operator = trio.on(1, &operator);
     let mut pages = [
         (Page::open(&trio.nodes[0], &admin).await, admin.clone()),
         (Page::open(&trio.nodes[1], &operator).await, operator),

@@ -9,15 +9,17 @@ use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{App, Capacity, StartError};
+use super::background::Tasks;
+use super::{App, Capacity, StartError, cluster};
 use crate::auth::{Cost, Failures, Issuers, Keyring, Passwords, Recent, RefreshTokens, Tickets, Tokens};
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::config::{Config, ConnectionPolicy};
 use crate::events;
 use crate::http::{Gate, GateLimits, Tls};
 use crate::jobs::Board;
 use crate::outgoing::Sender;
-use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
+use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, QueueLimits};
 use crate::services::{Counters, Limits, Outbox, Overload, Parts, Readiness, SeenSessions, Services};
 use crate::store::{LogWriter, Store};
 
@@ -48,14 +50,18 @@ impl App {
         store.prepare().await?;
         let store = store.with_default_issuer(&config.auth.default_issuer, clock.now()).await?;
         let capacity = Capacity::of(&config)?;
-        let (services, presence) = hall(config, clock, cost, store, &capacity)?;
+        let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
+        let ends = ending.clone().drop_guard();
+        let background = Tasks { tasks: &tasks, stop: &stop, ending: &ending };
+        let cluster = cluster::join(&config, &node_name(&config.cluster.node), &clock, &background)?;
+        let services = hall(config, clock, cost, store, &capacity, cluster, &background)?;
+        cluster::connect(&services, &background).await?;
         let sockets = TaskTracker::new();
         let limits = GateLimits { connections: capacity.connections, operators: capacity.operators };
         let gate = Gate::new(services.clone(), limits, sockets.clone());
-        let tasks = TaskTracker::new();
         let board = Board::start(services.clone(), &tasks).await.map_err(StartError::Jobs)?;
         let registry = Arc::new(events::registry(services.clone()));
-        Ok(App { services, presence, registry, board, stop, tasks, sockets, gate, capacity, tls, metrics })
+        Ok(App { services, registry, board, stop, ending, _ends: ends, tasks, sockets, gate, capacity, tls, metrics })
     }
 
     /// Takes the address of `server.listen` or another setting; `backlog` connections may wait there.
@@ -87,11 +93,13 @@ fn hall(
     cost: Cost,
     store: Store,
     capacity: &Capacity,
-) -> Result<(Services, Arc<LocalPresence>), StartError> {
+    cluster: Option<Cluster>,
+    background: &Tasks<'_>,
+) -> Result<Services, StartError> {
     let keyring = Arc::new(Keyring::open(&config.data.dir, &config.auth, clock.now())?);
     let manager = Arc::new(ClientManager::new(clock.clone(), manager_limits(&config, capacity)));
-    let node: Arc<str> = node_name(&config.cluster.node).into();
-    let presence = Arc::new(LocalPresence::new(manager.clone(), node.clone(), config.online.live_max));
+    let node = node_name(&config.cluster.node);
+    let local = LocalPresence::new(manager.clone(), node.clone(), config.online.live_max);
     // The writer says itself when it has stopped, so it needs no place on the tracker that is waited for before.
     let writer = LogWriter::start(store.clone(), config.database.log_queue, &TaskTracker::new());
     let auth = &config.auth;
@@ -99,9 +107,10 @@ fn hall(
         node,
         store,
         writer,
-        broker: Arc::new(MemoryBroker::new(manager.clone())),
+        broker: cluster::broker(&manager, cluster.as_ref(), config.cluster.answer_timeout, background),
+        presence: cluster::presence(local, cluster.as_ref(), &config, background),
+        cluster,
         manager,
-        presence: presence.clone(),
         tokens: Tokens::new(keyring.clone(), auth),
         issuers: Issuers::open(auth, config.server.timezone)?,
         confirmations: Recent::new(clock.clone(), auth.max_failure_entries, CONFIRMED),
@@ -122,7 +131,7 @@ fn hall(
         clock,
         config: ArcSwap::from_pointee(config),
     });
-    Ok((services, presence))
+    Ok(services)
 }
 
 fn manager_limits(config: &Config, capacity: &Capacity) -> ManagerLimits {
@@ -139,10 +148,10 @@ fn manager_limits(config: &Config, capacity: &Capacity) -> ManagerLimits {
     }
 }
 
-fn node_name(configured: &str) -> String {
+fn node_name(configured: &str) -> Arc<str> {
     match configured {
-        "" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        name => name.to_owned(),
+        "" => rustix::system::uname().nodename().to_string_lossy().into(),
+        name => name.into(),
     }
 }
 

@@ -30,11 +30,12 @@ pub use kick::{Found, Kick, KickRefused, Kicked, Pending, Whom};
 pub use limits::Limits;
 pub use login::{Attempt, LoggedIn, LoginDenied};
 pub use overload::Overload;
-pub use readiness::{NotReady, Readiness};
+pub use readiness::{NotReady, Readiness, Ready};
 pub use upstream::Outbox;
 
 use crate::auth::{Failures, Identity, Issuers, Keyring, Passwords, Recent, RefreshTokens, Tickets, Tokens};
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::outgoing::Sender;
 use crate::realtime::{Agent, Broker, ClientManager, Presence};
@@ -60,6 +61,8 @@ pub struct Parts {
     pub manager: Arc<ClientManager>,
     /// The way to clients on any node.
     pub broker: Arc<dyn Broker>,
+    /// The other nodes; none where this one is alone.
+    pub cluster: Option<Cluster>,
     /// Who is online on any node.
     pub presence: Arc<dyn Presence>,
     /// Signing keys.
@@ -181,6 +184,11 @@ impl Services {
     /// The way to clients.
     pub fn broker(&self) -> &dyn Broker {
         &*self.0.broker
+    }
+
+    /// The other nodes; none where this one is alone.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.0.cluster.as_ref()
     }
 
     /// Who is online.
