@@ -67,7 +67,7 @@ describe('the online store', () => {
     await vi.advanceTimersByTimeAsync(300)
     expect(wire.queries).toHaveLength(reads + 1)
     expect(store.nodes).toEqual({ answered: 3, expected: 3 })
-    push({ rev: 3, prev: 2, nodes: { answered: 2, expected: 3 } })
+    push({ rev: 2, prev: 1, nodes: { answered: 2, expected: 3 } })
     await vi.advanceTimersByTimeAsync(300)
     expect(store.nodes).toEqual({ answered: 2, expected: 3 })
   })

@@ -216,6 +216,10 @@ pub struct OnlineFilter {
     pub users: Vec<UserKey>,
     /// Contained in the name, whatever the case.
     pub username: Option<String>,
+    /// The name, exactly.
+    pub username_is: Option<String>,
+    /// Without those that wait out a grace.
+    pub present: bool,
     /// Contained in the address as the viewer sees it.
     pub ip_contains: Option<String>,
     /// The network the address is in.
@@ -383,6 +387,10 @@ pub trait Presence: Send + Sync + 'static {
     async fn subscribe(&self, client: &Arc<Client>) -> Result<(OnlineCounts, StreamState), PresenceError>;
     /// Sends what was held back since `subscribe`; from now on differences go out as they come.
     fn release(&self, client: &Client);
+    /// Entries of what is kept of other nodes, by name.
+    fn sizes(&self) -> Vec<(&'static str, usize)> {
+        Vec::new()
+    }
     /// Stops the differences.
     fn unsubscribe(&self, client: &Client);
     /// Waits for the first change since the last difference.

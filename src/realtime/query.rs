@@ -69,6 +69,8 @@ impl<'a> Matcher<'a> {
             && in_list(&self.sessions, &client.session)
             && (self.users.is_empty() || self.users.contains(&client.user))
             && self.username.as_ref().is_none_or(|part| rights.username.to_lowercase().contains(part.as_str()))
+            && filter.username_is.as_ref().is_none_or(|name| **name == *rights.username)
+            && !(filter.present && shard.is_leaving(client))
             && filter.app.as_ref().is_none_or(|app| *app == *client.app)
             && filter.room.as_ref().is_none_or(|room| rooms().any(|joined| **joined == **room))
             && filter.role.as_ref().is_none_or(|role| rights.roles.iter().any(|has| **has == **role))

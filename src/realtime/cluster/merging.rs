@@ -65,6 +65,7 @@ pub(super) fn is_about_clients(filter: &OnlineFilter) -> bool {
     let of_users = OnlineFilter {
         users: filter.users.clone(),
         username: filter.username.clone(),
+        username_is: filter.username_is.clone(),
         role: filter.role.clone(),
         ..OnlineFilter::default()
     };

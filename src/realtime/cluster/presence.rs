@@ -18,7 +18,7 @@ use crate::realtime::presence::{
 };
 use crate::realtime::query::{Matcher, Place, merged, merged_places, page, places};
 
-/// Rows passed over from which on places travel first and then only the rows of the page.
+/// Rows of a page, or passed over, from which on places travel first and then only the rows of the page.
 const FAR: usize = 1_000;
 
 /// The nodes that answered, as far as it matters.
@@ -30,7 +30,9 @@ struct Heard {
 #[async_trait]
 impl Presence for ClusterPresence {
     async fn clients(&self, query: &OnlineQuery) -> Result<Page<OnlineClient>, PresenceError> {
-        if query.offset >= FAR { self.far_clients(query).await } else { self.near_clients(query).await }
+        // From each node as many as from all would be too many to throw away.
+        let long = query.limit > FAR && self.directory().clients() > query.limit;
+        if query.offset >= FAR || long { self.far_clients(query).await } else { self.near_clients(query).await }
     }
 
     async fn users(&self, query: &UserQuery) -> Result<Page<OnlineUser>, PresenceError> {
@@ -123,6 +125,10 @@ impl Presence for ClusterPresence {
 
     fn release(&self, client: &Client) {
         self.local.release(client);
+    }
+
+    fn sizes(&self) -> Vec<(&'static str, usize)> {
+        self.directory().sizes().to_vec()
     }
 
     fn unsubscribe(&self, client: &Client) {

@@ -92,3 +92,62 @@ impl Watching {
         !self.watchers.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looking(node: Uuid, clients: &[Uuid]) -> Watching {
+        let mut watching = Watching::default();
+        watching.look(true);
+        assert!(!watching.watched(node, clients.to_vec()), "a page that has just come reads the list by itself");
+        watching
+    }
+
+    fn left(ids: &[Uuid]) -> Rows {
+        let left = ids.iter().map(|id| Left { id: *id, cause: Cause::Lost }).collect();
+        Rows { left, ..Rows::default() }
+    }
+
+    #[test]
+    fn whoever_left_does_not_leave_again_with_its_node() {
+        let (node, ids) = (Uuid::now_v7(), [Uuid::now_v7(), Uuid::now_v7()]);
+        let mut watching = looking(node, &ids);
+        assert!(!watching.told(node, Some(left(&ids[..1])), false));
+        assert!(!watching.gone(node, Cause::NodeLost));
+        let told: Vec<_> = watching.take().left.into_iter().map(|left| (left.id, left.cause)).collect();
+        assert_eq!(told, [(ids[0], Cause::Lost), (ids[1], Cause::NodeLost)]);
+        assert!(watching.take().left.is_empty());
+    }
+
+    #[test]
+    fn pages_begin_anew_once_when_rows_were_lost() {
+        let node = Uuid::now_v7();
+        for (rows, lost) in [(None, false), (Some(Rows::default()), true)] {
+            let mut watching = looking(node, &[]);
+            assert!(watching.told(node, rows, lost), "it is asked what it has");
+            assert!(watching.is_deaf(node));
+            assert!(watching.watched(node, Vec::new()), "pages begin anew");
+            assert!(!watching.watched(node, Vec::new()), "and not again");
+        }
+    }
+
+    #[test]
+    fn a_node_that_dies_before_it_has_said_whom_it_has_makes_pages_begin_anew() {
+        let mut watching = Watching::default();
+        watching.look(true);
+        assert!(watching.gone(Uuid::now_v7(), Cause::NodeLost));
+        watching.look(false);
+        assert!(!watching.gone(Uuid::now_v7(), Cause::NodeLost), "nobody looks");
+    }
+
+    #[test]
+    fn nothing_is_kept_while_nobody_looks() {
+        let (node, id) = (Uuid::now_v7(), Uuid::now_v7());
+        let mut watching = looking(node, &[id]);
+        watching.told(node, Some(left(&[id])), false);
+        assert!(watching.look(false) && watching.take().left.is_empty());
+        assert!(!watching.told(node, Some(left(&[id])), false));
+        assert!(watching.take().left.is_empty());
+    }
+}

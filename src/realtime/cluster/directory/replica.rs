@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::hashes::Hashes;
 use super::{Delta, Tally};
 
 /// Who is on one node.
@@ -22,13 +23,6 @@ pub(in crate::realtime::cluster) struct Replica {
     pub(super) asked: bool,
     /// The parts of a snapshot so far.
     parts: Option<Snapshot>,
-}
-
-/// A set that knows its exclusive or.
-#[derive(Debug, Default, PartialEq)]
-struct Hashes {
-    set: HashSet<u64>,
-    xor: u64,
 }
 
 /// What a node says of its own part: whoever has the same, has all.
@@ -54,30 +48,42 @@ pub(in crate::realtime::cluster) struct Snapshot {
     tally: Tally,
 }
 
+impl Digest {
+    /// How many.
+    pub(super) fn users(&self) -> usize {
+        self.users.0
+    }
+
+    /// How many.
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions.0
+    }
+}
+
 impl Replica {
     pub(super) fn has_user(&self, user: u64) -> bool {
-        self.users.set.contains(&user)
+        self.users.contains(user)
     }
 
     pub(super) fn has_session(&self, session: u64) -> bool {
-        self.sessions.set.contains(&session)
+        self.sessions.contains(session)
     }
 
     pub(super) fn is_leaving(&self, user: u64) -> bool {
-        self.leaving.set.contains(&user)
+        self.leaving.contains(user)
     }
 
     pub(super) fn users(&self) -> impl Iterator<Item = u64> {
-        self.users.set.iter().copied()
+        self.users.iter()
     }
 
     pub(super) fn sessions(&self) -> impl Iterator<Item = u64> {
-        self.sessions.set.iter().copied()
+        self.sessions.iter()
     }
 
     pub(super) fn digest(&self) -> Digest {
         let [users, leaving, sessions] =
-            [&self.users, &self.leaving, &self.sessions].map(|hashes| (hashes.set.len(), hashes.xor));
+            [&self.users, &self.leaving, &self.sessions].map(|hashes| (hashes.len(), hashes.xor()));
         Digest { number: self.number, users, leaving, sessions }
     }
 
@@ -104,7 +110,6 @@ impl Replica {
         delta.begun.iter().for_each(|session| self.sessions.insert(*session));
         self.tally.clone_from(&delta.tally);
         self.number = delta.number;
-        self.leaving.shrink();
     }
 
     pub(super) fn snapshot(&self, hashes: usize) -> Vec<Snapshot> {
@@ -117,7 +122,7 @@ impl Replica {
             parts,
             users: slice(&users, part),
             // They are few.
-            leaving: if part == 0 { self.leaving.set.iter().copied().collect() } else { Vec::new() },
+            leaving: if part == 0 { self.leaving.iter().collect() } else { Vec::new() },
             sessions: slice(&sessions, part),
             tally: self.tally.clone(),
         };
@@ -159,27 +164,6 @@ impl Replica {
             begun: sessions.iter().copied().filter(|session| !self.has_session(*session)).collect(),
             ended: self.sessions().filter(|session| !sessions.contains(session)).collect(),
             tally: snapshot.tally.clone(),
-        }
-    }
-}
-
-impl Hashes {
-    fn insert(&mut self, hash: u64) {
-        if self.set.insert(hash) {
-            self.xor ^= hash;
-        }
-    }
-
-    fn remove(&mut self, hash: u64) {
-        if self.set.remove(&hash) {
-            self.xor ^= hash;
-        }
-    }
-
-    /// Ten thousand who leave together need room only for the grace.
-    fn shrink(&mut self) {
-        if self.set.is_empty() {
-            self.set.shrink_to_fit();
         }
     }
 }
