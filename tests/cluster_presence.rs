@@ -194,7 +194,7 @@ async fn a_login_on_two_nodes_is_one_user_and_one_session() {
 async fn a_reload_that_comes_back_on_another_node_shows_nobody_offline() {
     let trio = Trio::start().await;
     let (admin, ann) = (trio.nodes[2].user("root", "admin").await, trio.nodes[0].user("ann", "member").await);
-    let mut page = Page::open(&trio.nodes[2], &admin).await;
+    let mut page = Page::begin(&trio.nodes[2], &admin).await.0;
     let first = ann.connect(&trio.nodes[0]).await;
     while page.counts["users"] != 2 {
         page.next(&admin).await;
@@ -227,7 +227,7 @@ async fn the_clients_of_a_dead_node_leave_once_with_node_lost() {
     let stays = bob.connect(&trio.nodes[1]).await;
     let mut pages = Vec::new();
     for (app, viewer) in trio.nodes.iter().zip(&admins) {
-        pages.push(Page::open(app, viewer).await);
+        pages.push(Page::begin(app, viewer).await.0);
     }
     // Each page knows all rows, and each node whose they are.
     for (page, viewer) in pages.iter_mut().zip(&admins) {
@@ -266,7 +266,7 @@ async fn without_redis_a_node_lists_its_own_and_all_is_known_again_with_it() {
     let mut trio = Trio::start().await;
     let (admin, ann) = (trio.nodes[0].user("root", "admin").await, trio.nodes[0].user("ann", "member").await);
     let admins = trio.everywhere(&admin);
-    let mut page = Page::open(&trio.nodes[0], &admin).await;
+    let mut page = Page::begin(&trio.nodes[0], &admin).await.0;
     let mut sockets = vec![ann.connect(&trio.nodes[1]).await];
     trio.redis.flush().await;
     assert_equal(&mut page, &admin).await;
@@ -303,8 +303,8 @@ async fn a_page_built_from_differences_of_three_nodes_equals_the_list() {
         users.push(trio.nodes[0].user(name, "member").await);
     }
     let mut pages = [
-        (Page::open(&trio.nodes[0], &admin).await, admin.clone()),
-        (Page::open(&trio.nodes[1], &operator).await, operator),
+        (Page::begin(&trio.nodes[0], &admin).await.0, admin.clone()),
+        (Page::begin(&trio.nodes[1], &operator).await.0, operator),
     ];
     let mut sockets: Vec<TestSocket> = Vec::new();
     for _ in 0..150 {

@@ -23,13 +23,19 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) async fn open(app: &TestApp, viewer: &TestUser) -> Page {
-        let socket = viewer.connect(app).await;
-        let mut page = Page { socket, rev: 0, rows: BTreeMap::new(), counts: Value::Null };
-        let known = page.subscribe(viewer).await;
+    async fn open(app: &TestApp, viewer: &TestUser) -> Page {
+        let (mut page, known) = Page::begin(app, viewer).await;
         // What the list knew already is passed over, but no revision may be missing.
         page.catch_up(known, true).await;
         page
+    }
+
+    /// The same where a revision may be missing, because other nodes were just asked for their rows; read it with [`Page::next`].
+    pub(crate) async fn begin(app: &TestApp, viewer: &TestUser) -> (Page, u64) {
+        let socket = viewer.connect(app).await;
+        let mut page = Page { socket, rev: 0, rows: BTreeMap::new(), counts: Value::Null };
+        let known = page.subscribe(viewer).await;
+        (page, known)
     }
 
     /// Begins anew; the revision of the list that was read.

@@ -101,7 +101,7 @@ impl ClusterPresence {
         }
         let came = {
             let mut leaving = self.leaving();
-            delta.here.iter().filter_map(|user| leaving.remove(user)).map(|(user, _)| user).collect()
+            delta.here.iter().filter_map(|user| leaving.remove(user)).collect()
         };
         self.end_graces(came);
         self.local.manager().shards().stream().others_changed();

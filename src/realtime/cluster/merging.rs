@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use uuid::Uuid;
-
 use super::words::SomeUsers;
 use crate::auth::UserKey;
 use crate::realtime::presence::{Found, LastLeave, OnlineFilter, OnlineUser, UserQuery, Why};
@@ -94,20 +92,4 @@ pub(super) fn found(parts: impl Iterator<Item = Found>) -> Option<Found> {
         clients: a.clients + b.clients,
         last_seen_at: a.last_seen_at.max(b.last_seen_at),
     })
-}
-
-/// Which users are looked for on which node.
-#[derive(Default)]
-pub(super) struct Routes(HashMap<Uuid, Vec<usize>>);
-
-impl Routes {
-    /// The user at this place is on that node.
-    pub(super) fn add(&mut self, node: Uuid, place: usize) {
-        self.0.entry(node).or_default().push(place);
-    }
-
-    /// Places by node.
-    pub(super) fn into_map(self) -> HashMap<Uuid, Vec<usize>> {
-        self.0
-    }
 }

@@ -35,8 +35,6 @@ use crate::auth::UserKey;
 const TELL: Duration = Duration::from_millis(100);
 /// Between two looks at who waits out a grace although another node has him.
 const SETTLE: Duration = Duration::from_millis(250);
-/// Such looks before his grace ends: what the other node said may be older than its own loss of him.
-const SETTLED: u8 = 2;
 /// Questions of other nodes that wait, at most. One beyond is not answered, and its answer is incomplete.
 const QUESTIONS: usize = 1_024;
 
@@ -46,8 +44,8 @@ pub struct ClusterPresence {
     peers: Arc<dyn Peers>,
     directory: Mutex<Directory>,
     watching: Mutex<Watching>,
-    /// Users in the grace here, and how often another node was seen to have them.
-    leaving: Mutex<HashMap<u64, (UserKey, u8)>>,
+    /// Users in the grace here.
+    leaving: Mutex<HashMap<u64, UserKey>>,
     /// What the last difference said of how many nodes it is.
     said: Mutex<Nodes>,
     /// Held while something is taken and sent, so that it leaves in the order in which it happened.
@@ -153,7 +151,7 @@ impl ClusterPresence {
     async fn settle_all(&self) {
         loop {
             sleep(SETTLE).await;
-            self.settle();
+            self.settle().await;
             self.look_away();
             let looking = self.watching().looking;
             if looking && *self.said.lock().expect("nothing panics while holding it") != self.nodes() {
@@ -162,20 +160,21 @@ impl ClusterPresence {
         }
     }
 
-    /// Ends the grace of those who have a client elsewhere: nobody would miss them.
-    fn settle(&self) {
-        let mut settled = Vec::new();
-        {
-            let (mut leaving, directory) = (self.leaving(), self.directory());
-            leaving.retain(|hash, (user, seen)| {
-                *seen = if directory.is_elsewhere(*hash) { *seen + 1 } else { 0 };
-                let keeps = *seen < SETTLED;
-                if !keeps {
-                    settled.push(user.clone());
-                }
-                keeps
-            });
-        }
+    /// Ends the grace of those who have a client elsewhere: nobody would miss them. The other node is asked, since what it told may be
+    /// older than its own loss of them; of two that lost a user at once neither says that it has him.
+    async fn settle(&self) {
+        let users: Vec<(u64, UserKey)> = {
+            let (leaving, directory) = (self.leaving(), self.directory());
+            let elsewhere = leaving.iter().filter(|(hash, _)| directory.is_elsewhere(**hash));
+            elsewhere.map(|(hash, user)| (*hash, user.clone())).collect()
+        };
+        let keys: Vec<UserKey> = users.iter().map(|(_, user)| user.clone()).collect();
+        let (found, _) = self.found_elsewhere(&keys).await;
+        let settled = users.into_iter().zip(found).filter(|(_, found)| found.is_some_and(|found| found.clients > 0));
+        let settled: Vec<UserKey> = {
+            let mut leaving = self.leaving();
+            settled.filter_map(|((hash, _), _)| leaving.remove(&hash)).collect()
+        };
         self.end_graces(settled);
     }
 
@@ -189,7 +188,7 @@ impl ClusterPresence {
         let mut leaving = self.leaving();
         for (hash, edge) in edges.users() {
             match edge {
-                UserEdge::Leaving(user) => _ = leaving.insert(hash, (user.clone(), 0)),
+                UserEdge::Leaving(user) => _ = leaving.insert(hash, user.clone()),
                 UserEdge::Here | UserEdge::Gone => _ = leaving.remove(&hash),
             }
         }
@@ -232,7 +231,7 @@ impl ClusterPresence {
         self.watching.lock().expect("nothing panics while holding it")
     }
 
-    fn leaving(&self) -> MutexGuard<'_, HashMap<u64, (UserKey, u8)>> {
+    fn leaving(&self) -> MutexGuard<'_, HashMap<u64, UserKey>> {
         self.leaving.lock().expect("nothing panics while holding it")
     }
 }

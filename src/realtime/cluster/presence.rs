@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::asking;
-use super::merging::{self, Routes};
+use super::merging;
 use super::words::{Answer, Question, SomeUsers, Words};
 use super::{ClusterPresence, user_hash};
 use crate::auth::UserKey;
@@ -22,7 +22,7 @@ use crate::realtime::query::{Matcher, Place, merged, merged_places, page, places
 const FAR: usize = 1_000;
 
 /// The nodes that answered, as far as it matters.
-struct Heard {
+pub(super) struct Heard {
     answers: Vec<(Uuid, Answer)>,
     expected: usize,
 }
@@ -92,26 +92,11 @@ impl Presence for ClusterPresence {
     }
 
     async fn lookup(&self, users: &[UserKey]) -> Result<(Vec<Option<Found>>, StreamState), PresenceError> {
-        let (mut found, state) = self.local.lookup(users).await?;
-        let mut routes = Routes::default();
-        {
-            let directory = self.directory();
-            for (place, user) in users.iter().enumerate() {
-                directory.others_with(user_hash(user)).for_each(|node| routes.add(node, place));
-            }
-        }
-        let routes = routes.into_map();
-        let asked = self
-            .ask_some(&routes, |places| Question::Lookup(places.iter().map(|place| users[*place].clone()).collect()));
-        let heard = self.heard_of(asked).await;
-        let state = self.state(state, &heard);
-        for (node, answer) in heard.answers {
-            let Answer::Lookup(entries) = answer else { continue };
-            for (place, entry) in routes[&node].iter().zip(entries) {
-                found[*place] = merging::found(found[*place].into_iter().chain(entry));
-            }
-        }
-        Ok((found, state))
+        let (here, state) = self.local.lookup(users).await?;
+        let (elsewhere, heard) = self.found_elsewhere(users).await;
+        let both = here.into_iter().zip(elsewhere);
+        let found = both.map(|(here, elsewhere)| merging::found(here.into_iter().chain(elsewhere))).collect();
+        Ok((found, self.state(state, &heard)))
     }
 
     async fn subscribe(&self, client: &Arc<Client>) -> Result<(OnlineCounts, StreamState), PresenceError> {
@@ -181,6 +166,28 @@ impl ClusterPresence {
                 Answer::Lookup(self.local.lookup(&users).await.map(|(found, _)| found).unwrap_or_default())
             }
         }
+    }
+
+    /// What other nodes say of these users, where the directory says that they have them.
+    pub(super) async fn found_elsewhere(&self, users: &[UserKey]) -> (Vec<Option<Found>>, Heard) {
+        let mut routes: HashMap<Uuid, Vec<usize>> = HashMap::new();
+        {
+            let directory = self.directory();
+            for (place, user) in users.iter().enumerate() {
+                directory.others_with(user_hash(user)).for_each(|node| routes.entry(node).or_default().push(place));
+            }
+        }
+        let asked = self
+            .ask_some(&routes, |places| Question::Lookup(places.iter().map(|place| users[*place].clone()).collect()));
+        let heard = self.heard_of(asked).await;
+        let mut found = vec![None; users.len()];
+        for (node, answer) in &heard.answers {
+            let Answer::Lookup(entries) = answer else { continue };
+            for (place, entry) in routes[node].iter().zip(entries) {
+                found[*place] = merging::found(found[*place].into_iter().chain(*entry));
+            }
+        }
+        (found, heard)
     }
 
     /// Each node's first rows; the page is among them.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::OnceLock;
 
 use proptest::prelude::*;
+use tokio_util::task::TaskTracker;
 
 use super::peers::Peer;
 use super::*;
@@ -90,13 +91,14 @@ impl Node {
             other.presence.node_up(generation);
         }
         let (hearing, running) = (presence.clone(), presence.clone());
+        let tracker = TaskTracker::new();
         let tasks = vec![
-            tokio::spawn(async move {
+            tracker.spawn(async move {
                 while let Some((from, words)) = heard.recv().await {
                     hearing.heard(from, serde_json::from_slice(&words).unwrap());
                 }
             }),
-            tokio::spawn(async move { running.run(Duration::from_millis(200)).await }),
+            tracker.spawn(async move { running.run(Duration::from_millis(200)).await }),
         ];
         Node { generation, presence, clock, tasks }
     }
@@ -327,8 +329,8 @@ async fn whoever_is_lost_on_two_nodes_at_once_waits_out_the_grace_of_the_last() 
     let clients = (nodes[0].connect(ANN, login(2, 0)), nodes[1].connect(ANN, login(2, 1)));
     eventually("all know both", || async { nodes[0].presence.counts().await.unwrap().0.sessions == 2 }).await;
     drop(clients);
-    // As many looks as would end a grace.
-    sleep(SETTLE * (u32::from(SETTLED) + 2)).await;
+    // More looks than would end a grace.
+    sleep(SETTLE * 4).await;
     assert_eq!(nodes[2].users().await, 1, "both wait");
     for node in &nodes[..2] {
         node.clock.advance(GRACE + Duration::from_secs(1));
@@ -352,16 +354,14 @@ async fn what_is_lost_on_the_way_heals_with_an_announcement() {
         sleep(Duration::from_millis(120)).await;
     }
     *net.lossy.lock().unwrap() = 0;
-    eventually("all count the same", || async {
-        let mut counts = Vec::new();
-        for node in &nodes {
-            counts.push(node.presence.counts().await.unwrap());
-        }
-        counts.iter().all(|(counts, state)| state.complete && counts.users == 5)
-    })
-    .await;
-    let sums: Vec<_> = nodes.iter().map(|node| node.presence.directory().counts()).collect();
-    assert!(sums.iter().all(|counts| *counts == sums[0]), "{sums:?}");
+    let right = |node: &Node| {
+        let (counts, managers) =
+            (node.presence.directory().counts(), nodes.iter().map(|node| node.presence.local.here()));
+        let clients: usize = managers.map(|here| here.clients).sum();
+        (counts.clients, counts.users) == (clients, 5)
+    };
+    eventually("all count the same", || async { nodes.iter().all(right) }).await;
+    assert!(nodes[2].presence.counts().await.unwrap().1.complete);
 }
 
 #[tokio::test]
