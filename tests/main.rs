@@ -6,6 +6,7 @@ mod cli;
 mod cluster_broker;
 mod cluster_link;
 mod cluster_members;
+mod cluster_presence;
 mod connections;
 mod cors;
 mod databases;

@@ -3,7 +3,6 @@
 //! instead of leaving it half alive.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::param::page_size;
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::App;
-use crate::realtime::{Heartbeat, LocalPresence, TICK, tick};
+use crate::realtime::{Heartbeat, TICK, tick};
 use crate::services::Services;
 
 /// Between two looks at the log writer's losses.
@@ -24,7 +23,7 @@ pub(super) fn start(app: &App) {
     let ending = &app.ending;
     let services = || app.services.clone();
     spawn(app, ending, heartbeat(services()));
-    spawn(app, ending, differences(app.presence.clone(), app.services.config().online.diff_interval));
+    spawn(app, ending, differences(services(), app.services.config().online.diff_interval));
     spawn(app, ending, follow(services()));
     spawn(app, ending, losses(services()));
     spawn(app, ending, memory(services()));
@@ -66,7 +65,8 @@ async fn heartbeat(services: Services) {
 }
 
 /// Ten thousand who leave together are one difference.
-async fn differences(presence: Arc<LocalPresence>, window: Duration) {
+async fn differences(services: Services, window: Duration) {
+    let presence = services.presence();
     loop {
         presence.due(window).await;
         presence.flush();

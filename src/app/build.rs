@@ -54,28 +54,14 @@ impl App {
         let ends = ending.clone().drop_guard();
         let background = Tasks { tasks: &tasks, stop: &stop, ending: &ending };
         let cluster = cluster::join(&config, &node_name(&config.cluster.node), &clock, &background)?;
-        let (services, presence) = hall(config, clock, cost, store, &capacity, cluster, &background)?;
+        let services = hall(config, clock, cost, store, &capacity, cluster, &background)?;
         cluster::connect(&services, &background).await?;
         let sockets = TaskTracker::new();
         let limits = GateLimits { connections: capacity.connections, operators: capacity.operators };
         let gate = Gate::new(services.clone(), limits, sockets.clone());
         let board = Board::start(services.clone(), &tasks).await.map_err(StartError::Jobs)?;
         let registry = Arc::new(events::registry(services.clone()));
-        Ok(App {
-            services,
-            presence,
-            registry,
-            board,
-            stop,
-            ending,
-            _ends: ends,
-            tasks,
-            sockets,
-            gate,
-            capacity,
-            tls,
-            metrics,
-        })
+        Ok(App { services, registry, board, stop, ending, _ends: ends, tasks, sockets, gate, capacity, tls, metrics })
     }
 
     /// Takes the address of `server.listen` or another setting; `backlog` connections may wait there.
@@ -109,11 +95,11 @@ fn hall(
     capacity: &Capacity,
     cluster: Option<Cluster>,
     background: &Tasks<'_>,
-) -> Result<(Services, Arc<LocalPresence>), StartError> {
+) -> Result<Services, StartError> {
     let keyring = Arc::new(Keyring::open(&config.data.dir, &config.auth, clock.now())?);
     let manager = Arc::new(ClientManager::new(clock.clone(), manager_limits(&config, capacity)));
     let node = node_name(&config.cluster.node);
-    let presence = Arc::new(LocalPresence::new(manager.clone(), node.clone(), config.online.live_max));
+    let local = LocalPresence::new(manager.clone(), node.clone(), config.online.live_max);
     // The writer says itself when it has stopped, so it needs no place on the tracker that is waited for before.
     let writer = LogWriter::start(store.clone(), config.database.log_queue, &TaskTracker::new());
     let auth = &config.auth;
@@ -122,9 +108,9 @@ fn hall(
         store,
         writer,
         broker: cluster::broker(&manager, cluster.as_ref(), config.cluster.answer_timeout, background),
+        presence: cluster::presence(local, cluster.as_ref(), &config, background),
         cluster,
         manager,
-        presence: presence.clone(),
         tokens: Tokens::new(keyring.clone(), auth),
         issuers: Issuers::open(auth, config.server.timezone)?,
         confirmations: Recent::new(clock.clone(), auth.max_failure_entries, CONFIRMED),
@@ -145,7 +131,7 @@ fn hall(
         clock,
         config: ArcSwap::from_pointee(config),
     });
-    Ok((services, presence))
+    Ok(services)
 }
 
 fn manager_limits(config: &Config, capacity: &Capacity) -> ManagerLimits {

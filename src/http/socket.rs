@@ -316,6 +316,11 @@ async fn open(
         Some(expecting) => Some(expecting.await),
         None => None,
     };
+    // What another node publishes once the client has read `connected` shall reach it.
+    let _expected = match services.broker().expect(Interest::User(identity.user.clone())) {
+        Some(expecting) => Some(expecting.await),
+        None => None,
+    };
     let registration =
         services.manager().register(new, wire).map_err(|refused| not_taken(refused, services).close)?;
     let client = registration.client();

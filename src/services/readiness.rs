@@ -64,6 +64,7 @@ impl Services {
     /// Entries of everything that a caller can make grow, by name. Each has a bound in the settings.
     pub async fn entries(&self) -> Vec<(&'static str, usize)> {
         let mut entries = self.manager().sizes();
+        entries.extend(self.presence().sizes());
         let (counted, locked) = self.failures().len();
         let limits = self.limits();
         entries.extend([

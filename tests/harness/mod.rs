@@ -185,6 +185,13 @@ impl TestApp {
         self.stop.cancel();
     }
 
+    /// Ends without a word to anybody, as far as one process can play the death of another.
+    pub(crate) async fn kill(mut self) {
+        let serving = self.serving.take().expect("a server dies once");
+        serving.abort();
+        let _ = serving.await;
+    }
+
     /// Stops, and proves that nothing was left behind.
     pub(crate) async fn shutdown(mut self) {
         self.stop.cancel();

@@ -1841,6 +1841,8 @@ export interface components {
             /** Format: date-time */
             lastPongAt?: string;
             leaving: boolean;
+            /** @description The node that holds the socket. */
+            node: string;
             /** Format: uint64 */
             queueBytes: number;
             /** Format: uint64 */
@@ -1974,10 +1976,11 @@ export interface components {
             at: string;
             /**
              * @description `closed`, `reload`, `lost`, `timeout`, `kicked`, `locked`, `expired`, `disabled`, `replaced`, `slow`, `badFrames`,
-             *     `protocol`, `shutdown`, `logout` or `revoked`.
+             *     `protocol`, `shutdown`, `logout`, `revoked` or `nodeLost`.
              */
             cause: string;
-            clientId: string;
+            /** @description The last client; absent when it was lost with its node. */
+            clientId?: string;
         };
         /**
          * List_ApiKey
@@ -2123,8 +2126,10 @@ export interface components {
         LookupAnswer: {
             /** Format: date-time */
             asOf: string;
+            /** @description Whether it is about every node. */
             complete: boolean;
             node: string;
+            nodes: components["schemas"]["Nodes"];
             /** Format: uint64 */
             rev: number;
             users: {
@@ -2202,6 +2207,22 @@ export interface components {
             scopes: string[];
         };
         /**
+         * Nodes
+         * @description Of how many nodes the answer is.
+         */
+        Nodes: {
+            /**
+             * Format: uint64
+             * @description Nodes that answered in time, this one among them.
+             */
+            answered: number;
+            /**
+             * Format: uint64
+             * @description Nodes that live.
+             */
+            expected: number;
+        };
+        /**
          * OnlineClient
          * @description One client in the online list.
          */
@@ -2263,9 +2284,11 @@ export interface components {
         OnlineClients: {
             /** Format: date-time */
             asOf: string;
+            /** @description Whether it is about every node. */
             complete: boolean;
             list: components["schemas"]["OnlineClient"][];
             node: string;
+            nodes: components["schemas"]["Nodes"];
             /** Format: uint64 */
             page: number;
             /** Format: uint64 */
@@ -2294,8 +2317,10 @@ export interface components {
             };
             /** Format: uint64 */
             clients: number;
+            /** @description Whether it is about every node. */
             complete: boolean;
             node: string;
+            nodes: components["schemas"]["Nodes"];
             /** Format: uint64 */
             rev: number;
             /** Format: uint64 */
@@ -2357,6 +2382,7 @@ export interface components {
             /** Format: date-time */
             asOf: string;
             clients: components["schemas"]["OnlineClient"][];
+            /** @description Whether it is about every node. */
             complete: boolean;
             /** Format: date-time */
             firstSeenAt?: string;
@@ -2364,6 +2390,7 @@ export interface components {
             lastSeenAt?: string;
             leaving: boolean;
             node: string;
+            nodes: components["schemas"]["Nodes"];
             online: boolean;
             /** Format: uint64 */
             rev: number;
@@ -2378,9 +2405,11 @@ export interface components {
         OnlineUsers: {
             /** Format: date-time */
             asOf: string;
+            /** @description Whether it is about every node. */
             complete: boolean;
             list: components["schemas"]["OnlineUser"][];
             node: string;
+            nodes: components["schemas"]["Nodes"];
             /** Format: uint64 */
             page: number;
             /** Format: uint64 */
@@ -2400,6 +2429,7 @@ export interface components {
             /** Format: date-time */
             asOf: string;
             clients: components["schemas"]["Evidence"][];
+            /** @description Whether it is about every node. */
             complete: boolean;
             lastLeave?: components["schemas"]["LastLeave"];
             leaving: boolean;
@@ -2409,6 +2439,7 @@ export interface components {
              */
             leavingUntil?: string;
             node: string;
+            nodes: components["schemas"]["Nodes"];
             online: boolean;
             /** Format: uint64 */
             rev: number;
