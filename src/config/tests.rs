@@ -349,3 +349,20 @@ fn an_unknown_time_zone_is_refused_with_the_nearest_one() {
         "Asia/Shanghai"
     );
 }
+
+#[test]
+fn several_nodes_need_a_key_for_their_keys() {
+    let settings = |master: &str| {
+        let url = "postgres://rollcall@localhost/rollcall";
+        with_env(&[
+            ("ROLLCALL__CLUSTER__REDIS_URL", "redis://localhost:6379"),
+            ("ROLLCALL__DATABASE__URL", url),
+            ("ROLLCALL__AUTH__MASTER_KEY", master),
+        ])
+    };
+    let missing = settings("").expect_err("a refusal");
+    assert!(missing.contains("auth.master_key") && missing.contains("openssl rand"), "{missing}");
+    let short = settings("short").expect_err("a refusal");
+    assert!(short.contains("ROLLCALL__AUTH__MASTER_KEY") && short.contains("fewer than 32"), "{short}");
+    assert!(!settings(&"m".repeat(32)).expect("settings").effective().contains("mmm"), "it is a secret");
+}
