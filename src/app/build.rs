@@ -18,7 +18,9 @@ use crate::http::{Gate, GateLimits, Tls};
 use crate::jobs::Board;
 use crate::outgoing::Sender;
 use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
-use crate::services::{Counters, Limits, Outbox, Overload, Parts, Readiness, SeenSessions, Services};
+use crate::services::{
+    Counters, Following, Limits, Outbox, Overload, Parts, Readiness, Relearned, SeenSessions, Services, open_keys,
+};
 use crate::store::{LogWriter, Store};
 
 /// Longest time an answer of another system is believed, whatever its `verify_cache`.
@@ -48,7 +50,12 @@ impl App {
         store.prepare().await?;
         let store = store.with_default_issuer(&config.auth.default_issuer, clock.now()).await?;
         let capacity = Capacity::of(&config)?;
-        let (services, presence) = hall(config, clock, cost, store, &capacity)?;
+        let keyring = open_keys(&config, &store, clock.now()).await??;
+        let (services, presence) = hall(config, clock, cost, store, keyring, &capacity)?;
+        if services.shared() {
+            // Before the door opens: whoever comes in from now on is either seen by the follower or judged by the rows.
+            services.follow().await?;
+        }
         let sockets = TaskTracker::new();
         let limits = GateLimits { connections: capacity.connections, operators: capacity.operators };
         let gate = Gate::new(services.clone(), limits, sockets.clone());
@@ -86,9 +93,10 @@ fn hall(
     clock: Arc<dyn Clock>,
     cost: Cost,
     store: Store,
+    keyring: Keyring,
     capacity: &Capacity,
 ) -> Result<(Services, Arc<LocalPresence>), StartError> {
-    let keyring = Arc::new(Keyring::open(&config.data.dir, &config.auth, clock.now())?);
+    let keyring = Arc::new(keyring);
     let manager = Arc::new(ClientManager::new(clock.clone(), manager_limits(&config, capacity)));
     let node: Arc<str> = node_name(&config.cluster.node).into();
     let presence = Arc::new(LocalPresence::new(manager.clone(), node.clone(), config.online.live_max));
@@ -100,6 +108,7 @@ fn hall(
         store,
         writer,
         broker: Arc::new(MemoryBroker::new(manager.clone())),
+        local: Arc::new(MemoryBroker::new(manager.clone())),
         manager,
         presence: presence.clone(),
         tokens: Tokens::new(keyring.clone(), auth),
@@ -112,6 +121,8 @@ fn hall(
         overload: Overload::new(capacity.clients, config.database.max_connections),
         handshakes: Counters::default(),
         readiness: Readiness::default(),
+        following: Following::default(),
+        relearned: Relearned::default(),
         refresh_tokens: RefreshTokens::new(keyring.clone()),
         keyring,
         passwords: Passwords::new(cost, auth.password_queue),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::Services;
+use super::{Fence, Services};
 
 /// How long an answer of the database holds: many may ask, and none of them may load it.
 const HOLDS: Duration = Duration::from_secs(1);
@@ -19,6 +19,8 @@ pub enum NotReady {
     Draining,
     /// The database does not answer, or takes no writes.
     Database,
+    /// It has not read the sequence of revocations for `cluster.fence`.
+    Fenced,
 }
 
 /// The last answer of the database: when, and how long it took; none when it failed.
@@ -31,7 +33,8 @@ impl Services {
         if self.draining().is_cancelled() {
             return Err(NotReady::Draining);
         }
-        self.database_latency().await.map(drop).ok_or(NotReady::Database)
+        self.database_latency().await.ok_or(NotReady::Database)?;
+        if self.fence() == Fence::Open { Ok(()) } else { Err(NotReady::Fenced) }
     }
 
     /// How long the database took to begin and end a write; none when it did not. At most a second old.
