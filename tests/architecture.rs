@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("services", &["auth", "clock", "cluster", "config", "outgoing", "protocol", "realtime", "store"]),
     ("events", &["auth", "protocol", "realtime", "services"]),
     ("jobs", &["config", "services", "store"]),
-    ("http", &["auth", "config", "events", "jobs", "protocol", "realtime", "services", "store"]),
+    ("http", &["auth", "cluster", "config", "events", "jobs", "protocol", "realtime", "services", "store"]),
 ];
 
 #[test]

@@ -3,6 +3,7 @@
 mod architecture;
 mod backup;
 mod cli;
+mod cluster_broker;
 mod cluster_link;
 mod cluster_members;
 mod connections;

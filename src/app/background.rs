@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::param::page_size;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::App;
 use crate::realtime::{Heartbeat, LocalPresence, TICK, tick};
@@ -19,7 +20,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Between two looks at the keys: one made by the command line is needed before its tokens are shown here.
 const KEYS: Duration = Duration::from_secs(60);
 
-pub(super) fn start(app: &App, ending: &CancellationToken) {
+pub(super) fn start(app: &App) {
+    let ending = &app.ending;
     let services = || app.services.clone();
     spawn(app, ending, heartbeat(services()));
     spawn(app, ending, differences(app.presence.clone(), app.services.config().online.diff_interval));
@@ -35,11 +37,24 @@ pub(super) fn start(app: &App, ending: &CancellationToken) {
 }
 
 fn spawn(app: &App, ending: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
-    let (ending, dies) = (ending.clone(), app.stop.clone().drop_guard());
-    app.tasks.spawn(async move {
-        ending.run_until_cancelled(work).await;
-        drop(dies);
-    });
+    Tasks { tasks: &app.tasks, stop: &app.stop, ending }.spawn(work);
+}
+
+/// Where background tasks live.
+pub(super) struct Tasks<'a> {
+    pub(super) tasks: &'a TaskTracker,
+    pub(super) stop: &'a CancellationToken,
+    pub(super) ending: &'a CancellationToken,
+}
+
+impl Tasks<'_> {
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let (ending, dies) = (self.ending.clone(), self.stop.clone().drop_guard());
+        self.tasks.spawn(async move {
+            ending.run_until_cancelled(work).await;
+            drop(dies);
+        });
+    }
 }
 
 async fn heartbeat(services: Services) {

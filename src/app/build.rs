@@ -9,9 +9,11 @@ use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{App, Capacity, StartError};
+use super::background::Tasks;
+use super::{App, Capacity, StartError, cluster};
 use crate::auth::{Cost, Failures, Issuers, Keyring, Passwords, Recent, RefreshTokens, Tickets, Tokens};
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::config::{Config, ConnectionPolicy};
 use crate::events;
 use crate::http::{Gate, GateLimits, Tls};
@@ -51,18 +53,36 @@ impl App {
         let store = store.with_default_issuer(&config.auth.default_issuer, clock.now()).await?;
         let capacity = Capacity::of(&config)?;
         let keyring = open_keys(&config, &store, clock.now()).await??;
-        let (services, presence) = hall(config, clock, cost, store, keyring, &capacity)?;
+        let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
+        let ends = ending.clone().drop_guard();
+        let background = Tasks { tasks: &tasks, stop: &stop, ending: &ending };
+        let cluster = cluster::join(&config, &node_name(&config.cluster.node), &clock, &background)?;
+        let (services, presence) = hall(config, clock, cost, store, keyring, &capacity, cluster, &background)?;
         if services.shared() {
             // Before the door opens: whoever comes in from now on is either seen by the follower or judged by the rows.
             services.follow().await?;
         }
+        cluster::connect(&services, &background).await?;
         let sockets = TaskTracker::new();
         let limits = GateLimits { connections: capacity.connections, operators: capacity.operators };
         let gate = Gate::new(services.clone(), limits, sockets.clone());
-        let tasks = TaskTracker::new();
         let board = Board::start(services.clone(), &tasks).await.map_err(StartError::Jobs)?;
         let registry = Arc::new(events::registry(services.clone()));
-        Ok(App { services, presence, registry, board, stop, tasks, sockets, gate, capacity, tls, metrics })
+        Ok(App {
+            services,
+            presence,
+            registry,
+            board,
+            stop,
+            ending,
+            _ends: ends,
+            tasks,
+            sockets,
+            gate,
+            capacity,
+            tls,
+            metrics,
+        })
     }
 
     /// Takes the address of `server.listen` or another setting; `backlog` connections may wait there.
@@ -95,10 +115,12 @@ fn hall(
     store: Store,
     keyring: Keyring,
     capacity: &Capacity,
+    cluster: Option<Cluster>,
+    background: &Tasks<'_>,
 ) -> Result<(Services, Arc<LocalPresence>), StartError> {
     let keyring = Arc::new(keyring);
     let manager = Arc::new(ClientManager::new(clock.clone(), manager_limits(&config, capacity)));
-    let node: Arc<str> = node_name(&config.cluster.node).into();
+    let node = node_name(&config.cluster.node);
     let presence = Arc::new(LocalPresence::new(manager.clone(), node.clone(), config.online.live_max));
     // The writer says itself when it has stopped, so it needs no place on the tracker that is waited for before.
     let writer = LogWriter::start(store.clone(), config.database.log_queue, &TaskTracker::new());
@@ -107,8 +129,9 @@ fn hall(
         node,
         store,
         writer,
-        broker: Arc::new(MemoryBroker::new(manager.clone())),
+        broker: cluster::broker(&manager, cluster.as_ref(), config.cluster.answer_timeout, background),
         local: Arc::new(MemoryBroker::new(manager.clone())),
+        cluster,
         manager,
         presence: presence.clone(),
         tokens: Tokens::new(keyring.clone(), auth),
@@ -150,10 +173,10 @@ fn manager_limits(config: &Config, capacity: &Capacity) -> ManagerLimits {
     }
 }
 
-fn node_name(configured: &str) -> String {
+fn node_name(configured: &str) -> Arc<str> {
     match configured {
-        "" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        name => name.to_owned(),
+        "" => rustix::system::uname().nodename().to_string_lossy().into(),
+        name => name.into(),
     }
 }
 

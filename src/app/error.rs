@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::auth::{IssuerError, KeyError, PasswordError, PasswordRule};
+use crate::cluster::{LinkError, NameTaken};
 use crate::http::TlsError;
 use crate::store::StoreError;
 
@@ -51,6 +52,12 @@ pub enum StartError {
     /// Calls to other systems cannot be made.
     #[error("{0}")]
     Outgoing(String),
+    /// Redis cannot be used.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// Another node has the name of this one.
+    #[error(transparent)]
+    Name(#[from] NameTaken),
     /// A job cannot be planned.
     #[error("{0}")]
     Jobs(String),

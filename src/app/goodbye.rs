@@ -1,5 +1,5 @@
 //! The goodbye, in this order: nobody comes in any more, everyone is told, sockets close spread over `server.drain` while
-//! requests end, jobs stop, background tasks end, the log is written, the database closes.
+//! requests end, jobs stop, the other nodes are told, background tasks end, the log is written, the database closes.
 
 use std::io;
 use std::sync::Arc;
@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use super::App;
 use crate::protocol::{CloseCode, CloseReason, Message};
@@ -55,7 +54,7 @@ pub(super) async fn send_away(app: &App) {
 
 /// When requests and sockets are done: ends everything else. A socket whose handshake had begun before the stop is closed
 /// here.
-pub(super) async fn close_house(app: &App, ending: &CancellationToken) {
+pub(super) async fn close_house(app: &App) {
     let manager = app.services.manager();
     app.sockets.close();
     while !app.sockets.is_empty() {
@@ -65,7 +64,10 @@ pub(super) async fn close_house(app: &App, ending: &CancellationToken) {
     // Nobody comes back within the grace.
     manager.select(&Target::Everyone, true).iter().for_each(|leaving| manager.dismiss(leaving, Cause::Shutdown));
     app.board.stop().await;
-    ending.cancel();
+    if let Some(cluster) = app.services.cluster() {
+        cluster.members.goodbye().await;
+    }
+    app.ending.cancel();
     app.tasks.close();
     app.tasks.wait().await;
     app.services.writer().stop().await;

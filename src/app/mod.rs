@@ -4,6 +4,7 @@
 mod background;
 mod build;
 mod capacity;
+mod cluster;
 mod error;
 mod first_admin;
 mod goodbye;
@@ -16,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use capacity::Capacity;
@@ -38,6 +39,9 @@ pub struct App {
     registry: Arc<Registry>,
     board: Arc<Board>,
     stop: CancellationToken,
+    /// Ends background tasks, at the latest with this.
+    ending: CancellationToken,
+    _ends: DropGuard,
     tasks: TaskTracker,
     sockets: TaskTracker,
     /// Counts the connections of all listeners.
@@ -88,8 +92,7 @@ impl App {
     /// Answers until `stop` is cancelled, then says goodbye to everyone and leaves nothing behind. `TimedOut` when that
     /// took longer than `server.stop_timeout`; what is left then ends with the process.
     pub async fn serve(mut self, listener: TcpListener) -> io::Result<()> {
-        let ending = CancellationToken::new();
-        background::start(&self, &ending);
+        background::start(&self);
         let door = SocketDoor { registry: self.registry.clone(), tasks: self.sockets.clone() };
         let endpoint = http::endpoint(self.services.clone(), self.gate.clone(), door, self.board.clone());
         let server = &self.services.config().server;
@@ -104,7 +107,7 @@ impl App {
         tokio::pin!(requests);
         tokio::select! {
             // The requests end by themselves only after the stop; they go on while the sockets are sent away.
-            () = async { tokio::join!(requests, metrics, goodbye::send_away(&self)); goodbye::close_house(&self, &ending).await } => Ok(()),
+            () = async { tokio::join!(requests, metrics, goodbye::send_away(&self)); goodbye::close_house(&self).await } => Ok(()),
             late = goodbye => late,
         }
     }

@@ -34,6 +34,16 @@ pub enum Topic {
 
 impl Topic {
     pub(super) const ALL: [Topic; 4] = [Topic::Members, Topic::Delivery, Topic::Presence, Topic::Rows];
+
+    /// The word in figures.
+    pub fn word(self) -> &'static str {
+        match self {
+            Topic::Members => "members",
+            Topic::Delivery => "delivery",
+            Topic::Presence => "presence",
+            Topic::Rows => "rows",
+        }
+    }
 }
 
 /// A message from a node.

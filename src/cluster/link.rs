@@ -35,6 +35,7 @@ pub(super) struct Inner {
     slots: [OnceLock<(Slot, bool)>; Topic::ALL.len()],
     skipped: AtomicU64,
     lost: AtomicU64,
+    received: [AtomicU64; Topic::ALL.len()],
 }
 
 type Interest = Box<dyn Fn() -> Vec<Channel> + Send + Sync>;
@@ -94,6 +95,7 @@ impl Link {
             slots: Default::default(),
             skipped: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            received: Default::default(),
         })))
     }
 
@@ -149,14 +151,24 @@ impl Link {
     pub fn read<T: DeserializeOwned>(&self, message: &Received) -> Option<T> {
         let head = message.read();
         if head.is_none() {
-            self.0.skipped.fetch_add(1, Relaxed);
+            self.skip();
         }
         head
+    }
+
+    /// Counts a message that was not understood.
+    pub fn skip(&self) {
+        self.0.skipped.fetch_add(1, Relaxed);
     }
 
     /// Messages of another version, of unknown topics and of unknown kinds that were skipped since the start.
     pub fn skipped(&self) -> u64 {
         self.0.skipped.load(Relaxed)
+    }
+
+    /// Messages that Redis brought since the start, by topic; own ones that came back among them.
+    pub fn received(&self) -> impl Iterator<Item = (Topic, u64)> {
+        Topic::ALL.into_iter().map(|topic| (topic, self.0.received[topic as usize].load(Relaxed)))
     }
 
     /// Messages that found a mailbox full, since the start.
@@ -241,14 +253,9 @@ impl Link {
 
     /// A message that Redis brought.
     pub(super) fn deliver(&self, bytes: Bytes) {
-        let opened = envelope::open(bytes);
-        let Some((slot, message)) =
-            opened.and_then(|(topic, message)| Some((self.0.slots[topic as usize].get()?, message)))
-        else {
-            self.0.skipped.fetch_add(1, Relaxed);
-            return;
-        };
-        let (slot, own) = slot;
+        let Some((topic, message)) = envelope::open(bytes) else { return self.skip() };
+        let Some((slot, own)) = self.0.slots[topic as usize].get() else { return self.skip() };
+        self.0.received[topic as usize].fetch_add(1, Relaxed);
         if (*own || message.origin != self.0.generation) && !slot.put(message) {
             self.0.lost.fetch_add(1, Relaxed);
         }

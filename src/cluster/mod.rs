@@ -33,3 +33,12 @@ pub use envelope::{Received, Topic};
 pub use link::{Away, Link, LinkError, LinkState};
 pub use mailbox::Mailbox;
 pub use members::{Announcement, Facts, Member, MemberEvent, MemberState, Members, MembersSettings, NameTaken};
+
+/// What a node that is not alone has of the others.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The way to them.
+    pub link: Link,
+    /// Who they are.
+    pub members: Members,
+}

@@ -197,7 +197,11 @@ fn a_bad_value_names_key_source_and_what_was_expected() {
             "socket.per_user in rollcall.toml is 0, but should be a whole number from 1 to 2147483647.",
         ),
         ("[docs]\npublic = \"yes\"", "docs.public in rollcall.toml is \"yes\", but should be true or false."),
-        ("[cluster]\nnode = 5", "cluster.node in rollcall.toml is 5, but should be a text in quotes."),
+        ("[auth]\naudience = 5", "auth.audience in rollcall.toml is 5, but should be a text in quotes."),
+        (
+            "[cluster]\nnode = \"a b\"",
+            "cluster.node in rollcall.toml is \"a b\", but should be at most 64 letters, digits, -, . and _, or empty.",
+        ),
         ("[log]\nformat = \"xml\"", "log.format in rollcall.toml is \"xml\", but should be \"text\" or \"json\"."),
         (
             "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"proxy\"]",
@@ -226,6 +230,24 @@ fn a_bad_value_names_key_source_and_what_was_expected() {
         let error = env_refusal(name, value);
         assert!(error.contains(&format!(" from {name} is ")) && error.contains(", but should be "), "{error}");
     }
+}
+
+#[test]
+fn several_nodes_need_a_database_that_they_can_share() {
+    let redis = ("ROLLCALL__CLUSTER__REDIS_URL", "redis://me:hush@redis:6379");
+    let error = with_env(&[redis]).expect_err("a refusal");
+    assert_eq!(
+        error,
+        "cluster.redis_url from ROLLCALL__CLUSTER__REDIS_URL is for several nodes, which share one database, but database.url is a \
+         SQLite file; set database.url to a PostgreSQL or MySQL URL, or leave cluster.redis_url empty."
+    );
+    let loaded = with_env(&[redis, ("ROLLCALL__DATABASE__URL", "postgres://db/rollcall")]).expect("settings");
+    let effective = loaded.effective();
+    assert!(effective.contains("redis_url = \"redis://me:(hidden)@redis:6379\""), "{effective}");
+    let error = with_env(&[("ROLLCALL__CLUSTER__REDIS_URL", "redis:6379")]).expect_err("a refusal");
+    assert!(error.contains("but should be an address as \"redis://host:6379\""), "{error}");
+    let error = with_env(&[("ROLLCALL__CLUSTER__SUSPECT", "20s")]).expect_err("a refusal");
+    assert!(error.starts_with("cluster.dead (default) is \"12s\", but should be more than cluster.suspect"), "{error}");
 }
 
 #[test]

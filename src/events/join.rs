@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::{Context, Event, EventError};
 use crate::auth::Permission;
 use crate::protocol::Code;
+use crate::realtime::Interest;
 
 /// Characters of a room's name, at most.
 pub(super) const MAX_ROOM_CHARS: usize = 128;
@@ -30,6 +31,11 @@ impl Event for Join {
         if self.id.contains(':') {
             return Err(EventError::new(Code::Forbidden, "rooms with a prefix are closed unless they are configured"));
         }
+        // What another node publishes once the client has read the reply shall reach it.
+        let _expected = match context.services.broker().expect(Interest::Room(self.id.as_str().into())) {
+            Some(expecting) => Some(expecting.await),
+            None => None,
+        };
         let max = context.services.config().socket.max_rooms;
         context
             .services

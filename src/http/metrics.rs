@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 
 use super::gate::Gate;
 use super::memory::{Memory, memory};
+use crate::cluster::Cluster;
 use crate::events::Registry;
 use crate::services::Services;
 
@@ -91,6 +92,7 @@ impl Collector for Figures {
         out.counter("rollcall_deliveries", "Pushed messages handed to sockets or their queues.", delivered)?;
         out.counter("rollcall_drops", "Pushed messages that found a full queue or a socket that was gone.", dropped)?;
         out.counter("rollcall_log_rows_lost", "Rows of logs that were not written.", self.services.writer().lost())?;
+        self.cluster(&mut out)?;
         self.events(&mut out)?;
         self.process(&mut out)?;
         out.gauge(
@@ -108,6 +110,23 @@ impl Collector for Figures {
 }
 
 impl Figures {
+    /// Of the link to other nodes, where there are any.
+    fn cluster(&self, out: &mut Out<'_>) -> fmt::Result {
+        let Some(Cluster { link, members }) = self.services.cluster() else { return Ok(()) };
+        let up = f64::from(u8::from(link.state().up));
+        out.gauge("rollcall_cluster_up", "Whether Redis is there and everything is subscribed.", up)?;
+        out.gauge(
+            "rollcall_cluster_nodes",
+            "Nodes that are not dead, this one included.",
+            1.0 + members.live().len() as f64,
+        )?;
+        let received = link.received().map(|(topic, count)| (topic.word().to_owned(), count));
+        out.counters("rollcall_cluster_received", "Messages that Redis brought.", "topic", received)?;
+        let help = "Messages of other versions or of unknown kinds that were skipped.";
+        out.counter("rollcall_cluster_skipped", help, link.skipped())?;
+        out.counter("rollcall_cluster_lost", "Messages that came faster than they were read.", link.lost())
+    }
+
     fn events(&self, out: &mut Out<'_>) -> fmt::Result {
         let each = |figure: fn(&crate::events::EventStats) -> u64| {
             let entries = self.registry.entries();

@@ -20,7 +20,7 @@ use super::serve::Upgrade;
 use crate::auth::{Identity, Permissions, limit_key, looks_like_api_key};
 use crate::events::Registry;
 use crate::protocol::{CloseCode, CloseReason, Message};
-use crate::realtime::{ConnectionLimits, NewClient, Refused, Registration, Wire, run, send_away};
+use crate::realtime::{ConnectionLimits, Interest, NewClient, Refused, Registration, Wire, run, send_away};
 use crate::services::{Denied, Door, Fence, KeyDenied, Origin, Services, ended_words};
 
 /// RFC 6455 section 1.3.
@@ -311,6 +311,11 @@ async fn open(
         agent: from.agent,
         logged_in_at: identity.logged_in_at,
         expires_at,
+    };
+    // What another node publishes once the client has read `connected` shall reach it.
+    let _expected = match services.broker().expect(Interest::User(identity.user.clone())) {
+        Some(expecting) => Some(expecting.await),
+        None => None,
     };
     let registration =
         services.manager().register(new, stream).map_err(|refused| not_taken(refused, services).close)?;

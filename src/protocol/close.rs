@@ -10,6 +10,13 @@ const MAX_REASON_BYTES: usize = 123;
 /// FIN and the opcode of a close frame.
 const FINAL_CLOSE: u8 = 0x88;
 
+/// Words of reasons that say more than their code's.
+const WORDS: [&str; 2] = [TOKEN_EXPIRED, LOGGED_OUT];
+/// Fetch a new token and come back.
+const TOKEN_EXPIRED: &str = "tokenExpired";
+/// The user ended the login: a login page, not an explanation.
+pub const LOGGED_OUT: &str = "loggedOut";
+
 macro_rules! close_codes {
     ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $word:literal;)*) => {
         /// The catalogue of close codes.
@@ -20,6 +27,11 @@ macro_rules! close_codes {
         impl CloseCode {
             /// Every code there is.
             pub const ALL: &[CloseCode] = &[$(CloseCode::$name),*];
+
+            /// The code with this number, if there is one.
+            pub fn of(number: u16) -> Option<CloseCode> {
+                CloseCode::ALL.iter().copied().find(|code| *code as u16 == number)
+            }
 
             /// The `reason` of the close frame.
             pub fn word(self) -> &'static str {
@@ -94,9 +106,15 @@ impl CloseReason {
         CloseReason { code, word: code.word(), text: None, until: None, retry_after_ms: None }
     }
 
+    /// A reason that another node has made: its word is the code's, or one of the few that say more.
+    pub fn with_word(code: CloseCode, word: &str) -> CloseReason {
+        let word = WORDS.iter().copied().find(|known| *known == word).unwrap_or(code.word());
+        CloseReason { word, ..CloseReason::new(code) }
+    }
+
     /// 4401 with the one word after which a client fetches a new token and comes back.
     pub fn token_expired() -> CloseReason {
-        CloseReason { word: "tokenExpired", ..CloseReason::new(CloseCode::Unauthorized) }
+        CloseReason { word: TOKEN_EXPIRED, ..CloseReason::new(CloseCode::Unauthorized) }
     }
 
     /// With a sentence for people.

@@ -77,6 +77,17 @@ impl Message {
         encode(&Envelope { event, id, data, code: code as u16, error: Some(error), timestamp })
     }
 
+    /// A frame that another node has encoded; none when the bytes are not one complete text frame.
+    pub fn from_frame(frame: Bytes) -> Option<Message> {
+        let (header, payload) = match *frame.get(1)? {
+            126 => (4, usize::from(u16::from_be_bytes(frame.get(2..4)?.try_into().ok()?))),
+            127 => (10, usize::try_from(u64::from_be_bytes(frame.get(2..10)?.try_into().ok()?)).ok()?),
+            short => (2, usize::from(short)),
+        };
+        let whole = frame[0] == FINAL_TEXT && payload.checked_add(header) == Some(frame.len());
+        whole.then_some(Message(frame))
+    }
+
     /// The whole frame, header first.
     pub fn frame(&self) -> &Bytes {
         &self.0
@@ -163,6 +174,10 @@ mod tests {
                 ),
             }
             assert!(text(&message).starts_with(r#"{"event":"e","data":""#));
+            assert_eq!(text(&Message::from_frame(frame.clone()).unwrap()), text(&message));
+            for broken in [frame.slice(1..), frame.slice(..frame.len() - 1), frame.slice(..1), Bytes::new()] {
+                assert!(Message::from_frame(broken).is_none());
+            }
         }
     }
 }

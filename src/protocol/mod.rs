@@ -5,7 +5,7 @@ mod close;
 mod frame;
 mod message;
 
-pub use close::{CloseCode, CloseReason};
+pub use close::{CloseCode, CloseReason, LOGGED_OUT};
 pub use frame::{Frame, FrameError, RequestId};
 pub use message::{Code, Message};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::broker::Target;
+use super::broker::{Interest, Target};
 use super::client::{Client, NewClient};
 use super::outbound::QueueLimits;
 use super::presence::{Cause, LastLeave};
@@ -184,6 +184,28 @@ impl ClientManager {
         }
     }
 
+    /// Calls `gone` when the last client of a user, or the last member of a room, has left this node. It must be quick and take nothing
+    /// of the manager: a shard is locked meanwhile. Once.
+    pub(super) fn on_gone(&self, gone: impl Fn(Interest) + Send + Sync + 'static) {
+        let _ = self.shards.gone.set(Box::new(gone));
+    }
+
+    /// Whether a client of the user, or a member of the room, is here.
+    pub(super) fn has(&self, interest: &Interest) -> bool {
+        match interest {
+            Interest::User(user) => self.shards.of(user).users.contains_key(user),
+            Interest::Room(room) => self.shards.each().any(|shard| shard.rooms.contains_key(room)),
+        }
+    }
+
+    /// Every user with a client here, and every room with a member.
+    pub(super) fn each_interest(&self, mut tell: impl FnMut(&str, bool)) {
+        for shard in self.shards.each() {
+            shard.users.keys().for_each(|user| tell(user.as_str(), true));
+            shard.rooms.keys().for_each(|room| tell(room, false));
+        }
+    }
+
     /// Makes the client a member; the rooms it is in now. Joining twice is joining once.
     pub fn join(&self, client: &Client, room: &str) -> Result<Vec<Arc<str>>, TooManyRooms> {
         let mut shard = self.shards.of_client(client.id);
@@ -340,7 +362,9 @@ impl Drop for Registration {
 
 impl Selected {
     fn of(shard: &Shard, target: &Target, leaving: bool) -> Selected {
-        let wanted = |client: &&Arc<Client>| leaving || !client.is_closing();
+        // One that is shut and not in the grace is on its way out of the tables.
+        let stays = |client: &Client| leaving && (!client.is_shut() || shard.is_leaving(client));
+        let wanted = |client: &&Arc<Client>| !client.is_closing() || stays(client);
         let by_user = |may: &dyn Fn(&Client) -> bool| {
             let mut selected = Selected { clients: Vec::new(), users: 0 };
             for entry in shard.users.values() {
@@ -356,6 +380,10 @@ impl Selected {
             Target::Users(users) => {
                 let entries = users.iter().filter_map(|user| shard.users.get(user));
                 Selected::each_once(entries.flat_map(|entry| &entry.clients).filter(wanted))
+            }
+            Target::OtherSessions(users, session) => {
+                let clients = users.iter().filter_map(|user| shard.users.get(user)).flat_map(|entry| &entry.clients);
+                Selected::each_once(clients.filter(|client| client.session != *session).filter(wanted))
             }
             Target::Rooms(rooms) => {
                 let members = rooms.iter().filter_map(|room| shard.rooms.get(room)).flat_map(HashMap::values);

@@ -26,7 +26,7 @@ mod sync {
     pub(super) use futures_util::task::AtomicWaker;
 }
 
-pub use broker::{Broker, Delivered, MemoryBroker, Payload, Publication, Target};
+pub use broker::{Broker, ClusterBroker, Delivered, Expected, Interest, MemoryBroker, Payload, Publication, Target};
 pub use client::{Agent, Client, NewClient};
 pub use connection::{ConnectionLimits, Dispatch, Handling, run, send_away};
 pub use heartbeat::{Heartbeat, TICK, tick};

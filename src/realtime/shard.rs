@@ -3,7 +3,7 @@
 //! not disagree. All clients of a user are in one shard, so its first one in and its last one out are decided in one place.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+use super::broker::Interest;
 use super::client::Client;
 use super::presence::{Cause, LastLeave};
 use super::stream::Stream;
@@ -33,7 +34,11 @@ pub(super) struct Shard {
     max_leaving: usize,
     leaves: LastLeaves,
     stream: Arc<Mutex<Stream>>,
+    /// Told of users and rooms that nobody here is of any more.
+    gone: Arc<OnceLock<Gone>>,
 }
+
+pub(super) type Gone = Box<dyn Fn(Interest) + Send + Sync>;
 
 /// Bounds of one shard, or of all.
 #[derive(Clone, Copy)]
@@ -79,7 +84,7 @@ struct LastLeaves {
 }
 
 impl Shard {
-    pub(super) fn new(limits: ShardLimits, stream: Arc<Mutex<Stream>>) -> Shard {
+    pub(super) fn new(limits: ShardLimits, stream: Arc<Mutex<Stream>>, gone: Arc<OnceLock<Gone>>) -> Shard {
         Shard {
             clients: HashMap::new(),
             users: IndexMap::new(),
@@ -93,6 +98,7 @@ impl Shard {
             max_leaving: limits.leaving,
             leaves: LastLeaves { cap: limits.leaves, by_user: HashMap::new(), order: VecDeque::new() },
             stream,
+            gone,
         }
     }
 
@@ -148,6 +154,7 @@ impl Shard {
             entry.clients.retain(|other| !Arc::ptr_eq(other, &client));
             if entry.clients.is_empty() {
                 self.users.swap_remove(&client.user);
+                self.tell_gone(|| Interest::User(client.user.clone()));
             }
         }
         self.count_roles(&client.rights(), -1);
@@ -252,7 +259,14 @@ impl Shard {
             members.remove(&id);
             if members.is_empty() {
                 self.rooms.remove(room);
+                self.tell_gone(|| Interest::Room(room.into()));
             }
+        }
+    }
+
+    fn tell_gone(&self, interest: impl FnOnce() -> Interest) {
+        if let Some(gone) = self.gone.get() {
+            gone(interest());
         }
     }
 

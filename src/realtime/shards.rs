@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use uuid::Uuid;
 
 use super::client::Client;
 use super::presence::OnlineCounts;
-use super::shard::{Shard, ShardLimits};
+use super::shard::{Gone, Shard, ShardLimits};
 use super::stream::Stream;
 use crate::auth::UserKey;
 
@@ -20,6 +20,7 @@ pub(super) const SHARDS: usize = 16;
 pub(super) struct Shards {
     shards: [Mutex<Shard>; SHARDS],
     stream: Arc<Mutex<Stream>>,
+    pub(super) gone: Arc<OnceLock<Gone>>,
     /// With keys of this process, so that nobody can choose ids that all fall into one shard.
     hasher: RandomState,
 }
@@ -33,13 +34,13 @@ pub(super) struct Whole<'a> {
 impl Shards {
     /// The limits are those of all shards together.
     pub(super) fn new(limits: ShardLimits) -> Shards {
-        let stream = Arc::<Mutex<Stream>>::default();
+        let (stream, gone) = (Arc::<Mutex<Stream>>::default(), Arc::<OnceLock<Gone>>::default());
         let share = |all: usize, place| all / SHARDS + usize::from(place < all % SHARDS);
         let shards = std::array::from_fn(|place| {
             let limits = ShardLimits { leaves: share(limits.leaves, place), leaving: share(limits.leaving, place) };
-            Mutex::new(Shard::new(limits, stream.clone()))
+            Mutex::new(Shard::new(limits, stream.clone(), gone.clone()))
         });
-        Shards { shards, stream, hasher: RandomState::new() }
+        Shards { shards, stream, gone, hasher: RandomState::new() }
     }
 
     /// The shard with all that is known of this user.

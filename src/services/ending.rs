@@ -7,9 +7,11 @@ use uuid::Uuid;
 
 use super::Services;
 use crate::auth::UserKey;
-use crate::protocol::{CloseCode, CloseReason, Message};
+use crate::protocol::{CloseCode, CloseReason, LOGGED_OUT, Message};
 use crate::realtime::{Cause, Delivered, Payload, Publication, Target};
-use crate::store::{Actor, Audited, Kind, NewRevocation, Paging, Revocation, SessionQuery, StoreError, Upstream};
+use crate::store::{
+    Actor, Audited, Kind, NewRevocation, Paging, Revocation, SessionQuery, StoreError, Targets, Upstream,
+};
 
 /// `data` of the `kick` push.
 #[derive(Serialize)]
@@ -55,9 +57,19 @@ pub fn ended_words(kind: Option<Kind>, reason: &str, until: Option<DateTime<Utc>
     let mut told = CloseReason { until, ..CloseReason::new(code).text(sentence) };
     if cause == Cause::Logout {
         // The other tabs of a login that its own user ended: they need a login page, not an explanation.
-        told.word = "loggedOut";
+        told.word = LOGGED_OUT;
     }
     (told, cause)
+}
+
+/// Whose clients that is, on any node.
+fn ended_by(targets: &Targets) -> impl Iterator<Item = Target> + use<> {
+    let Targets { users, sessions, clients, except, .. } = targets.clone();
+    let users = match except {
+        Some(session) => Target::OtherSessions(users, session),
+        None => Target::Users(users),
+    };
+    [users, Target::Sessions(sessions), Target::Clients(clients)].into_iter().filter(|target| !target.is_empty())
 }
 
 impl Services {
@@ -96,7 +108,7 @@ impl Services {
             new.calls = self.calls_about(&new).await?;
         }
         let (revocation, delivered) = self.end(new).await?;
-        let (clients, complete) = (delivered.clients, delivered.dropped == 0);
+        let (clients, complete) = (delivered.clients, delivered.complete && delivered.dropped == 0);
         let upstream = self.await_upstream(revocation.seq).await?;
         Ok(EndedLogins { id: revocation.id, sessions, clients, complete, upstream })
     }
@@ -105,28 +117,14 @@ impl Services {
     pub async fn announce(&self, revocation: &Revocation) -> Delivered {
         let targets = &revocation.targets;
         self.forget_sessions(targets);
-        let mut sum = Delivered { nodes_answered: 1, nodes_expected: 1, ..Delivered::default() };
-        let mut sessions = targets.sessions.clone();
-        if !targets.users.is_empty() {
-            // Of a user's sockets, all but those of the session that stays.
-            let clients = self.manager().select(&Target::Users(targets.users.clone()), true);
-            let ended = clients.iter().map(|client| client.session).filter(|session| Some(*session) != targets.except);
-            sessions.extend(ended);
-        }
-        sessions.sort_unstable();
-        sessions.dedup();
-        for target in [Target::Sessions(sessions), Target::Clients(targets.clients.clone())] {
+        let mut sum = Delivered::to_nobody();
+        for target in ended_by(targets) {
             let payload = self.end_payload(revocation);
             match self.broker().publish(Publication { target, payload }).await {
-                Ok(delivered) => {
-                    sum.users += delivered.users;
-                    sum.clients += delivered.clients;
-                    sum.delivered += delivered.delivered;
-                    sum.dropped += delivered.dropped;
-                }
+                Ok(delivered) => sum.add(delivered),
                 Err(error) => {
                     tracing::warn!(%error, "an end could not be published; nodes follow the rows");
-                    sum.nodes_answered = 0;
+                    sum.complete = false;
                 }
             }
         }

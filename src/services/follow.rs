@@ -199,13 +199,13 @@ mod tests {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::new()));
         let [a] = testing::nodes(folder.path(), &clock, ["a"]).await;
         let (services, cluster) = (a.services(), a.services().config().cluster.clone());
-        assert_eq!((services.fence(), services.ready().await), (Fence::Open, Ok(())));
+        assert_eq!((services.fence(), services.ready().await.err()), (Fence::Open, None));
         clock.advance(cluster.fence);
-        assert_eq!((services.fence(), services.ready().await), (Fence::Refusing, Err(NotReady::Fenced)));
+        assert_eq!((services.fence(), services.ready().await.err()), (Fence::Refusing, Some(NotReady::Fenced)));
         clock.advance(cluster.fence_close - cluster.fence);
-        assert_eq!((services.fence(), services.ready().await), (Fence::Closing, Err(NotReady::Fenced)));
+        assert_eq!((services.fence(), services.ready().await.err()), (Fence::Closing, Some(NotReady::Fenced)));
         services.follow().await.unwrap();
-        assert_eq!((services.fence(), services.ready().await), (Fence::Open, Ok(())));
+        assert_eq!((services.fence(), services.ready().await.err()), (Fence::Open, None));
         services.store().close().await;
         assert!(services.follow().await.is_err());
         clock.advance(cluster.fence);

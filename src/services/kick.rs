@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Origin, Services};
 use crate::auth::{Identity, UserKey};
-use crate::realtime::{Column, OnlineClient, OnlineFilter, OnlineQuery, PresenceError};
+use crate::realtime::{Column, Delivered, OnlineClient, OnlineFilter, OnlineQuery, PresenceError};
 use crate::store::{Audited, Kind, NewRevocation, Revocation, StoreError, Targets, Upstream};
 
 /// Whom.
@@ -70,6 +70,8 @@ pub struct Kicked {
     pub closed: usize,
     /// Clients not yet closed, by node.
     pub pending: Vec<Pending>,
+    /// Whether nobody is pending, and every node that may have somebody answered.
+    pub complete: bool,
     /// Users it is about.
     pub users: Vec<UserKey>,
     /// What was named and does not exist, as on the wire.
@@ -138,11 +140,13 @@ impl Services {
             return Err(KickRefused::Oneself);
         }
         let (targets, now) = (kick.targets(), self.clock().now());
+        let affected = self.affected(&targets).await?;
         let mut kicked = Kicked {
             id: None,
-            matched: self.affected(&targets).await?.len(),
+            matched: affected.len(),
             closed: 0,
             pending: Vec::new(),
+            complete: true,
             users: kick.found.everybody.clone(),
             unknown: kick.found.unknown.clone(),
             until: kick.lockout.map(|lockout| now + TimeDelta::from_std(lockout).unwrap_or(TimeDelta::MAX)),
@@ -154,15 +158,29 @@ impl Services {
         let revocation = self.write(&kick, targets, &kicked).await?;
         let delivered = self.announce(&revocation).await;
         kicked.id = Some(revocation.id);
+        kicked.complete = delivered.complete && delivered.dropped == 0;
+        kicked.pending = self.pending(&delivered, &affected);
+        let pending: usize = kicked.pending.iter().map(|left| left.clients).sum();
         // Who left by themselves in between is gone as well.
-        kicked.matched = kicked.matched.max(delivered.clients);
-        kicked.closed = kicked.matched - delivered.dropped;
-        if delivered.dropped > 0 {
-            kicked.pending.push(Pending { node: self.node().clone(), clients: delivered.dropped });
-        }
+        kicked.matched = kicked.matched.max(delivered.clients).max(pending);
+        kicked.closed = kicked.matched - pending;
         self.store().set_revocation_outcome(revocation.id, kicked.matched as u64, kicked.closed as u64).await?;
         kicked.upstream = self.await_upstream(revocation.seq).await?;
         Ok(kicked)
+    }
+
+    /// Clients that are not closed yet: that a node could not shut down in time, or that a node has which did not answer.
+    fn pending(&self, delivered: &Delivered, affected: &[OnlineClient]) -> Vec<Pending> {
+        let elsewhere: usize = delivered.dropped_by.iter().map(|(_, clients)| clients).sum();
+        let mut pending = vec![(self.node().clone(), delivered.dropped.saturating_sub(elsewhere))];
+        pending.extend(delivered.dropped_by.iter().cloned());
+        let had = |node: &Arc<str>| affected.iter().filter(|row| row.node == *node).count();
+        pending.extend(delivered.silent.iter().map(|node| (node.clone(), had(node))));
+        pending
+            .into_iter()
+            .filter(|(_, clients)| *clients > 0)
+            .map(|(node, clients)| Pending { node, clients })
+            .collect()
     }
 
     async fn find_named(&self, whom: &Whom) -> Result<Found, KickRefused> {

@@ -33,11 +33,12 @@ pub use kick::{Found, Kick, KickRefused, Kicked, Pending, Whom};
 pub use limits::Limits;
 pub use login::{Attempt, LoggedIn, LoginDenied};
 pub use overload::Overload;
-pub use readiness::{NotReady, Readiness};
+pub use readiness::{NotReady, Readiness, Ready};
 pub use upstream::Outbox;
 
 use crate::auth::{Failures, Identity, Issuers, Keyring, Passwords, Recent, RefreshTokens, Tickets, Tokens};
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::outgoing::Sender;
 use crate::realtime::{Agent, Broker, ClientManager, Presence};
@@ -65,6 +66,8 @@ pub struct Parts {
     pub broker: Arc<dyn Broker>,
     /// The way to clients of this node alone.
     pub local: Arc<dyn Broker>,
+    /// The other nodes; none where this one is alone.
+    pub cluster: Option<Cluster>,
     /// Who is online on any node.
     pub presence: Arc<dyn Presence>,
     /// How far the sequence of revocations was followed.
@@ -199,7 +202,12 @@ impl Services {
 
     /// Whether there may be other nodes.
     pub fn shared(&self) -> bool {
-        !self.config().cluster.redis_url.is_empty()
+        self.cluster().is_some()
+    }
+
+    /// The other nodes; none where this one is alone.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.0.cluster.as_ref()
     }
 
     /// Who is online.

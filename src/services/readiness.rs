@@ -12,6 +12,15 @@ const HOLDS: Duration = Duration::from_secs(1);
 /// Longest wait for it; whoever balances load does not wait longer either.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How a node is that should be sent callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// Well.
+    Fully,
+    /// Redis is away: it serves its own clients, and does not reach those of other nodes.
+    Degraded,
+}
+
 /// Why this node should be sent nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotReady {
@@ -29,12 +38,16 @@ pub struct Readiness(Mutex<Option<(Duration, Option<Duration>)>>);
 
 impl Services {
     /// Whether this node can serve.
-    pub async fn ready(&self) -> Result<(), NotReady> {
+    pub async fn ready(&self) -> Result<Ready, NotReady> {
         if self.draining().is_cancelled() {
             return Err(NotReady::Draining);
         }
         self.database_latency().await.ok_or(NotReady::Database)?;
-        if self.fence() == Fence::Open { Ok(()) } else { Err(NotReady::Fenced) }
+        if self.fence() != Fence::Open {
+            return Err(NotReady::Fenced);
+        }
+        let alone = self.cluster().is_some_and(|cluster| !cluster.link.state().up);
+        Ok(if alone { Ready::Degraded } else { Ready::Fully })
     }
 
     /// How long the database took to begin and end a write; none when it did not. At most a second old.

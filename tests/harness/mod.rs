@@ -2,6 +2,7 @@
 //! a client is one we did not write (`TestSocket`), and `shutdown` proves that nothing was left behind.
 
 mod authority;
+mod cluster;
 pub(crate) mod database;
 mod database_server;
 mod nginx;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use authority::{Authority, believing};
+pub(crate) use cluster::TestCluster;
 pub(crate) use database_server::DatabaseServer;
 pub(crate) use nginx::{Nginx, Port};
 pub(crate) use process::{Said, Served, rollcall, rollcall_with};
@@ -93,16 +95,8 @@ impl TestApp {
 
     async fn at(listener: TcpListener, change: impl FnOnce(&mut Config)) -> TestApp {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = Config::defaults();
+        let mut config = settings(folder.path());
         config.database.url = Secret::new(database::empty().await);
-        config.database.auto_migrate = true;
-        config.data.dir = folder.path().to_owned();
-        config.server.drain = Duration::from_millis(10);
-        config.cluster.node = "n1".to_owned();
-        config.online.diff_interval = Duration::from_millis(20);
-        config.auth.logins_per_address = 0;
-        // Not by itself: a test that moves the clock by minutes must not meet the sweeper by chance.
-        config.socket.sweep = "0 0 0 1 1 *".to_owned();
         change(&mut config);
         let tls = &config.server.tls.cert;
         let tls = (!tls.as_os_str().is_empty()).then(|| believing(&tls.with_file_name("ca.pem")));
@@ -203,6 +197,20 @@ impl TestApp {
         assert!(self.sockets.is_empty(), "socket tasks were left behind");
         assert!(self.tasks.is_empty(), "background tasks were left behind");
     }
+}
+
+/// What tests change of the defaults; the database is still to be named.
+fn settings(folder: &std::path::Path) -> Config {
+    let mut config = Config::defaults();
+    config.database.auto_migrate = true;
+    config.data.dir = folder.to_owned();
+    config.server.drain = Duration::from_millis(10);
+    config.cluster.node = "n1".to_owned();
+    config.online.diff_interval = Duration::from_millis(20);
+    config.auth.logins_per_address = 0;
+    // Not by itself: a test that moves the clock by minutes must not meet the sweeper by chance.
+    config.socket.sweep = "0 0 0 1 1 *".to_owned();
+    config
 }
 
 /// A browser's other half: follows no redirect by itself.

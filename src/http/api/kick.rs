@@ -278,7 +278,7 @@ async fn carry_out(
         id: kicked.id.map(|id| id.to_string()),
         matched: kicked.matched as u64,
         closed: kicked.closed as u64,
-        complete: kicked.pending.is_empty(),
+        complete: kicked.complete,
         pending: kicked
             .pending
             .into_iter()

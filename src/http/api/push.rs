@@ -86,7 +86,7 @@ impl PushApi {
             dropped: delivered.dropped as u64,
             nodes_answered: delivered.nodes_answered as u64,
             nodes_expected: delivered.nodes_expected as u64,
-            complete: delivered.complete(),
+            complete: delivered.complete,
         }))
     }
 }
