@@ -134,6 +134,11 @@ async fn a_token_of_any_node_is_good_on_every_node_also_when_its_key_is_new() {
     let rest = new.token.split_once('.').unwrap().1;
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","kid":"nobody's"}"#);
     assert_eq!(b.foreign(format!("{header}.{rest}")).get("/api/v1/users").await.status, 401);
+    eventually("both are noted", || async {
+        let nodes = a.services.store().nodes().await.unwrap();
+        nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>() == ["a", "b"]
+    })
+    .await;
     a.shutdown().await;
     b.shutdown().await;
 }

@@ -12,13 +12,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::App;
+use crate::cluster::Cluster;
 use crate::realtime::{Heartbeat, LocalPresence, TICK, tick};
 use crate::services::{Fence, Services};
+use crate::store::NodeRow;
 
 /// Between two looks at the log writer's losses.
 const SECOND: Duration = Duration::from_secs(1);
 /// Between two looks at the keys: one made by the command line is needed before its tokens are shown here.
 const KEYS: Duration = Duration::from_secs(60);
+
+/// Between two notes that this node is there.
+const NOTE: Duration = Duration::from_secs(30);
 
 pub(super) fn start(app: &App) {
     let ending = &app.ending;
@@ -28,6 +33,7 @@ pub(super) fn start(app: &App) {
     spawn(app, ending, follow(services()));
     if app.services.shared() {
         spawn(app, ending, fence(services()));
+        spawn(app, ending, note(services()));
     }
     spawn(app, ending, losses(services()));
     spawn(app, ending, memory(services()));
@@ -110,6 +116,27 @@ async fn fence(services: Services) {
         }
         if fence == Fence::Closing {
             services.send_behind_fence();
+        }
+    }
+}
+
+/// That this node is there, for people: who lives is told by the nodes to each other.
+async fn note(services: Services) {
+    let mut periods = every(NOTE);
+    loop {
+        periods.tick().await;
+        let Some(Cluster { members, .. }) = services.cluster() else { return };
+        let (me, seen_at) = (members.me(), services.clock().now());
+        let row = NodeRow {
+            generation: me.generation,
+            name: me.said.name.to_string(),
+            version: me.said.version,
+            address: me.said.address,
+            started_at: me.said.started,
+            seen_at,
+        };
+        if let Err(error) = services.store().note_node(&row).await {
+            tracing::debug!(cause = error.cause(), "this node could not be noted");
         }
     }
 }
