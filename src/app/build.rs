@@ -57,7 +57,7 @@ impl App {
         let ends = ending.clone().drop_guard();
         let background = Tasks { tasks: &tasks, stop: &stop, ending: &ending };
         let cluster = cluster::join(&config, &node_name(&config.cluster.node), &clock, &background)?;
-        let (services, presence) = hall(config, clock, cost, store, keyring, &capacity, cluster, &background)?;
+        let (services, presence) = hall(config, clock, cost, (store, keyring), &capacity, cluster, &background)?;
         if services.shared() {
             // Before the door opens: whoever comes in from now on is either seen by the follower or judged by the rows.
             services.follow().await?;
@@ -112,8 +112,7 @@ fn hall(
     config: Config,
     clock: Arc<dyn Clock>,
     cost: Cost,
-    store: Store,
-    keyring: Keyring,
+    (store, keyring): (Store, Keyring),
     capacity: &Capacity,
     cluster: Option<Cluster>,
     background: &Tasks<'_>,
