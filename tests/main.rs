@@ -34,6 +34,7 @@ mod reload;
 mod revoke;
 mod rfc6455;
 mod rooms;
+mod several_nodes;
 mod slow;
 mod sockets;
 mod tls;

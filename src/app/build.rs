@@ -19,8 +19,10 @@ use crate::events;
 use crate::http::{Gate, GateLimits, Tls};
 use crate::jobs::Board;
 use crate::outgoing::Sender;
-use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, QueueLimits};
-use crate::services::{Counters, Limits, Outbox, Overload, Parts, Readiness, SeenSessions, Services};
+use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
+use crate::services::{
+    Counters, Following, Limits, Outbox, Overload, Parts, Readiness, Relearned, SeenSessions, Services, open_keys,
+};
 use crate::store::{LogWriter, Store};
 
 /// Longest time an answer of another system is believed, whatever its `verify_cache`.
@@ -50,11 +52,16 @@ impl App {
         store.prepare().await?;
         let store = store.with_default_issuer(&config.auth.default_issuer, clock.now()).await?;
         let capacity = Capacity::of(&config)?;
+        let keyring = open_keys(&config, &store, clock.now()).await??;
         let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
         let ends = ending.clone().drop_guard();
         let background = Tasks { tasks: &tasks, stop: &stop, ending: &ending };
         let cluster = cluster::join(&config, &node_name(&config.cluster.node), &clock, &background)?;
-        let services = hall(config, clock, cost, store, &capacity, cluster, &background)?;
+        let services = hall(config, clock, cost, (store, keyring), &capacity, cluster, &background)?;
+        if services.shared() {
+            // Before the door opens: whoever comes in from now on is either seen by the follower or judged by the rows.
+            services.follow().await?;
+        }
         cluster::connect(&services, &background).await?;
         let sockets = TaskTracker::new();
         let limits = GateLimits { connections: capacity.connections, operators: capacity.operators };
@@ -91,12 +98,12 @@ fn hall(
     config: Config,
     clock: Arc<dyn Clock>,
     cost: Cost,
-    store: Store,
+    (store, keyring): (Store, Keyring),
     capacity: &Capacity,
     cluster: Option<Cluster>,
     background: &Tasks<'_>,
 ) -> Result<Services, StartError> {
-    let keyring = Arc::new(Keyring::open(&config.data.dir, &config.auth, clock.now())?);
+    let keyring = Arc::new(keyring);
     let manager = Arc::new(ClientManager::new(clock.clone(), manager_limits(&config, capacity)));
     let node = node_name(&config.cluster.node);
     let local = LocalPresence::new(manager.clone(), node.clone(), config.online.live_max);
@@ -109,6 +116,7 @@ fn hall(
         writer,
         broker: cluster::broker(&manager, cluster.as_ref(), config.cluster.answer_timeout, background),
         presence: cluster::presence(local, cluster.as_ref(), &config, background),
+        local: Arc::new(MemoryBroker::new(manager.clone())),
         cluster,
         manager,
         tokens: Tokens::new(keyring.clone(), auth),
@@ -121,6 +129,8 @@ fn hall(
         overload: Overload::new(capacity.clients, config.database.max_connections),
         handshakes: Counters::default(),
         readiness: Readiness::default(),
+        following: Following::default(),
+        relearned: Relearned::default(),
         refresh_tokens: RefreshTokens::new(keyring.clone()),
         keyring,
         passwords: Passwords::new(cost, auth.password_queue),

@@ -9,9 +9,10 @@ use humantime_serde::re::humantime::{format_duration, parse_duration};
 use tokio_util::task::TaskTracker;
 
 use super::{Done, Failure, open, say, user};
-use crate::auth::{Keyring, Permission, Permissions, Tokens};
+use crate::auth::{Permission, Permissions, Tokens};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::services::open_keys;
 use crate::store::{Actor, Entry, LogWriter, NewAudit, NewSession, SessionKind, Store, User, new_id};
 
 /// How unlike a word may be and still be suggested: 1 is the same, 0 has nothing in common.
@@ -41,9 +42,9 @@ pub(super) struct Issue {
 
 pub(super) async fn run(config: &Config, What::Issue(issue): What) -> Done {
     let now = SystemClock::new().now();
-    let keyring = Arc::new(Keyring::open(&config.data.dir, &config.auth, now)?);
-    let expires_at = expiry(now, issue.expires, keyring.longest_life())?;
     let store = open(config).await?;
+    let keyring = Arc::new(open_keys(config, &store, now).await??);
+    let expires_at = expiry(now, issue.expires, keyring.longest_life())?;
     let user = user::find(&store, &issue.user).await?;
     let scopes: Permissions = issue.scopes.iter().copied().collect();
     check_rights(&store, &user, scopes).await?;

@@ -22,7 +22,7 @@ use crate::auth::{Identity, Permissions, limit_key, looks_like_api_key};
 use crate::events::Registry;
 use crate::protocol::{CloseCode, CloseReason, Message};
 use crate::realtime::{ConnectionLimits, Interest, NewClient, Refused, Registration, Wire, run, send_away};
-use crate::services::{Denied, Door, KeyDenied, Origin, Services, ended_words};
+use crate::services::{Denied, Door, Fence, KeyDenied, Origin, Services, ended_words};
 
 /// RFC 6455 section 1.3.
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -209,6 +209,10 @@ async fn admit(request: &Request, services: &Services, from: &Origin) -> Result<
             let _ = services.tickets().take(&ticket);
         }
         return Err(too_busy(services, "This server has as many sockets as it takes."));
+    }
+    if services.fence() != Fence::Open {
+        let close = CloseReason { retry_after_ms: Some(1000), ..CloseReason::new(CloseCode::Overload) };
+        return Err(Refusal { problem: Problem::unavailable(), close });
     }
     let identified = match credential {
         None => Err(Denied::Missing),

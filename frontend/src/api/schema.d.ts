@@ -1862,7 +1862,10 @@ export interface components {
             name: string;
             /** Format: date-time */
             nextRunAt?: string;
+            /** @description On whichever node. */
             running: boolean;
+            /** @description `once`: one of the nodes runs it when it is due; `everyNode`: each runs it for itself. */
+            runs: string;
         };
         /** Jobs */
         Jobs: {
@@ -2585,6 +2588,8 @@ export interface components {
              */
             evicted: number;
             id: string;
+            /** @description The node that made it. */
+            node: string;
             /** Format: date-time */
             startedAt: string;
             /** Format: uint64 */
@@ -2594,7 +2599,7 @@ export interface components {
         };
         /**
          * Runs
-         * @description The last 50 runs, newest first.
+         * @description The last 50 runs, newest first: of a job that runs once those of every node, else those of this node.
          */
         Runs: {
             list: components["schemas"]["Run"][];
