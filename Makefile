@@ -30,6 +30,11 @@ dev: needs $(PACKAGES) ## The server, and Vite with reload on http://127.0.0.1:5
 	ROLLCALL__SERVER__ALLOWED_ORIGINS=http://127.0.0.1:5173,http://localhost:5173 target/debug/rollcall serve $(ARGS) & \
 	cd frontend && npm run dev
 
+.PHONY: cluster
+cluster: needs $(PAGE) ## Redis, PostgreSQL, three nodes and nginx on free ports of this machine, until Ctrl-C
+	@$(CARGO) build --locked
+	@exec config/deploy/cluster.sh target/debug/rollcall
+
 .PHONY: test
 test: needs ## Everything that must pass, with the time of each stage
 	@tests/all.sh

@@ -1,9 +1,13 @@
 //! The command line, as a person and a script use it.
 
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tempfile::tempdir;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_util::task::TaskTracker;
 
-use crate::harness::{PASSWORD, Served, eventually, http_client, rollcall};
+use crate::harness::{PASSWORD, Served, eventually, http_client, rollcall, rollcall_with};
 
 /// A REST call to a served binary: status and body.
 async fn call(method: &str, url: String, token: &str, body: Value) -> (u16, Value) {
@@ -163,4 +167,27 @@ async fn what_was_acknowledged_survives_kill_9() {
         assert_eq!(status, if number % 2 == 0 { 401 } else { 200 }, "user{number}");
     }
     assert_eq!(server.terminate().await, 0);
+}
+
+#[tokio::test]
+async fn a_drain_from_the_command_line_waits_until_everybody_has_left() {
+    let folder = tempdir().unwrap();
+    let server = Served::start(folder.path()).await;
+    let token = login(&server, "admin", PASSWORD).await.1["accessToken"].as_str().unwrap().to_owned();
+    let mut request = format!("{}/socket", server.url).replacen("http", "ws", 1).into_client_request().unwrap();
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let (mut socket, _) = connect_async(request).await.unwrap();
+    let reading = TaskTracker::new().spawn(async move { while let Some(Ok(_)) = socket.next().await {} });
+    let address = server.url.trim_start_matches("http://").to_owned();
+    let drained = rollcall_with(folder.path(), &["drain", "--wait"], &[("ROLLCALL__SERVER__LISTEN", &address)]).await;
+    assert_eq!((drained.code, drained.err.as_str()), (0, ""), "{}", drained.out);
+    assert!(drained.out.lines().last().unwrap().ends_with("nobody is left, 1 sent elsewhere"), "{}", drained.out);
+    reading.await.unwrap();
+    let nodes = call("GET", format!("{}/api/v1/nodes", server.url), &token, Value::Null).await.1;
+    assert_eq!(nodes["list"][0]["state"], "draining");
+    let sessions = call("GET", format!("{}/api/v1/sessions", server.url), &token, Value::Null).await.1;
+    assert!(sessions["list"].as_array().is_some_and(|list| list.len() == 1), "its own session is over: {sessions}");
+    assert_eq!(server.terminate().await, 0);
+    let alone = rollcall_with(folder.path(), &["drain"], &[("ROLLCALL__SERVER__LISTEN", &address)]).await;
+    assert!(alone.code == 1 && alone.err.contains("Nobody answers at http"), "{}", alone.err);
 }

@@ -23,7 +23,7 @@ async fn ready_is_said_only_with_a_database_and_before_the_goodbye() {
     app.shutdown().await;
 
     let app = TestApp::start().await;
-    app.services.draining().cancel();
+    app.services.drain(None);
     assert_eq!(ready(&app).await, (503, json!("draining")));
     app.shutdown().await;
 
@@ -40,7 +40,7 @@ async fn ready_is_said_only_with_a_database_and_before_the_goodbye() {
         asked.is_err() || asked.is_ok_and(|answer| answer.status() == 503)
     })
     .await;
-    assert!(app.services.draining().is_cancelled());
+    assert!(app.services.is_draining());
     drop(sockets);
     app.shutdown().await;
 }

@@ -12,6 +12,7 @@ mod cors;
 mod databases;
 mod diffs;
 mod dist;
+mod drain;
 mod failures;
 mod flood;
 mod frames;

@@ -32,6 +32,7 @@ export const router = createRouter({
         // Never shown: the guard below leads on, once it knows who comes.
         { path: '', name: 'home', component: { render: () => null } },
         { path: 'online', name: 'online', component: () => import('@/pages/online/OnlinePage.vue'), meta: { title: 'online.title', permission: 'online:read' } },
+        { path: 'nodes', name: 'nodes', component: () => import('@/pages/nodes/NodesPage.vue'), meta: { title: 'nodes.title', permission: 'monitor:read' } },
         { path: 'account', name: 'account', component: () => import('./pages/account/AccountPage.vue'), meta: { title: 'account.title' } },
         { path: ':path(.*)*', name: 'not-found', component: () => import('./pages/error/NotFoundPage.vue'), meta: { title: 'error.notFound' } },
       ],

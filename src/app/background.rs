@@ -1,5 +1,5 @@
 //! What runs all the time beside requests and sockets: the heartbeat, the online list's differences, other processes'
-//! revocations, an eye on the log writer and on memory. Each is a plain loop until `ending`; one that dies stops the server loudly
+//! revocations, an eye on the log writer and on memory, and the way out of a node that is drained. Each is a plain loop until `ending`; one that dies stops the server loudly
 //! instead of leaving it half alive.
 
 use std::future::Future;
@@ -39,6 +39,7 @@ pub(super) fn start(app: &App) {
     spawn(app, ending, keys(services()));
     spawn(app, ending, issuers(services()));
     spawn(app, ending, outbox(services()));
+    spawn(app, ending, drain(services()));
 }
 
 fn spawn(app: &App, ending: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
@@ -200,6 +201,10 @@ async fn issuers(services: Services) {
             }
         }
     }
+}
+
+async fn drain(services: Services) {
+    services.send_clients_away().await;
 }
 
 async fn outbox(services: Services) {

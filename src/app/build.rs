@@ -21,7 +21,7 @@ use crate::jobs::Board;
 use crate::outgoing::Sender;
 use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
 use crate::services::{
-    Counters, Following, Limits, Outbox, Overload, Parts, Readiness, Relearned, SeenSessions, Services, open_keys,
+    Counters, Drain, Following, Limits, Outbox, Overload, Parts, Readiness, Relearned, SeenSessions, Services, ThisNode, open_keys,
 };
 use crate::store::{LogWriter, Store};
 
@@ -137,7 +137,8 @@ fn hall(
         tickets: Tickets::new(clock.clone(), auth.ticket_ttl, auth.max_tickets),
         failures: Failures::new(clock.clone(), auth.failures_per_name, auth.lock_time, auth.max_failure_entries),
         limits: Limits::new(&clock, &config),
-        draining: CancellationToken::new(),
+        drain: Drain::default(),
+        this_node: ThisNode::new(&*clock),
         clock,
         config: ArcSwap::from_pointee(config),
     });

@@ -1,25 +1,16 @@
-//! The goodbye, in this order: nobody comes in any more, everyone is told, sockets close spread over `server.drain` while
-//! requests end, jobs stop, the other nodes are told, background tasks end, the log is written, the database closes.
+//! The goodbye, in this order: nobody comes in any more, sockets are told and close spread over `server.drain` while requests
+//! end, jobs stop, the other nodes are told, background tasks end, the log is written, the database closes.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::App;
-use crate::protocol::{CloseCode, CloseReason, Message};
-use crate::realtime::{Cause, Client, Target};
+use crate::realtime::{Cause, Target};
 
-/// Sockets are closed in steps of this length.
+/// Between two looks whether somebody is left.
 const STEP: Duration = Duration::from_millis(50);
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Draining {
-    retry_after_ms: u64,
-}
 
 /// Waits as long as a stop may take.
 pub(super) async fn deadline(app: &App) -> io::Result<()> {
@@ -30,26 +21,15 @@ pub(super) async fn deadline(app: &App) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::TimedOut, "stopping took longer than server.stop_timeout"))
 }
 
-/// After the stop: tells every socket and closes them one after the other, the last one within `server.drain`.
+/// After the stop: sends everyone away as a drain does, the last one within `server.drain`.
 pub(super) async fn send_away(app: &App) {
     app.stop.cancelled().await;
-    app.services.draining().cancel();
-    let mut clients = app.services.manager().select(&Target::Everyone, false);
-    let drain = app.services.config().server.drain;
-    tracing::info!(clients = clients.len(), "saying goodbye");
-    announce(app, &clients, drain);
-    let steps = (drain.as_millis() / STEP.as_millis()).max(1) as usize;
-    let share = clients.len().div_ceil(steps).max(1);
-    let mut next = Instant::now();
-    while !clients.is_empty() {
-        for client in clients.drain(..share.min(clients.len())) {
-            close(app, &client);
-        }
-        if !clients.is_empty() {
-            next += STEP;
-            sleep_until(next).await;
-        }
+    app.services.drain_to_stop();
+    let end = Instant::now() + app.services.config().server.drain;
+    while app.services.drain_progress().remaining > 0 && Instant::now() < end {
+        sleep(STEP.min(end.saturating_duration_since(Instant::now()))).await;
     }
+    app.services.send_everyone_away();
 }
 
 /// When requests and sockets are done: ends everything else. A socket whose handshake had begun before the stop is closed
@@ -58,7 +38,7 @@ pub(super) async fn close_house(app: &App) {
     let manager = app.services.manager();
     app.sockets.close();
     while !app.sockets.is_empty() {
-        manager.select(&Target::Everyone, false).iter().for_each(|late| close(app, late));
+        app.services.send_everyone_away();
         tokio::select! { () = app.sockets.wait() => {}, () = sleep(STEP) => {} }
     }
     // Nobody comes back within the grace.
@@ -75,24 +55,10 @@ pub(super) async fn close_house(app: &App) {
     tracing::info!("stopped");
 }
 
-fn announce(app: &App, clients: &[Arc<Client>], drain: Duration) {
-    let data = Draining { retry_after_ms: (app.services.retry_after() + drain).as_millis() as u64 };
-    let message = Message::push("server/draining", Some(&data), app.services.clock().now().timestamp());
-    for client in clients {
-        client.send(&message);
-    }
-}
-
-/// Not over the broker: this node's own clients are meant, whatever others there are.
-fn close(app: &App, client: &Client) {
-    let mut reason = CloseReason::new(CloseCode::Restart);
-    reason.retry_after_ms = Some(app.services.retry_after().as_millis() as u64);
-    client.close(&reason, Cause::Shutdown);
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
 
     use bytes::Bytes;
     use tokio::io::AsyncReadExt;
@@ -172,7 +138,7 @@ mod tests {
             assert!(told < closed);
             assert_eq!(heard[closed - 2..closed], 4000u16.to_be_bytes());
         }
-        assert!(left.services.draining().is_cancelled() && left.services.manager().is_empty());
+        assert!(left.services.is_draining() && left.services.manager().is_empty());
         assert!(left.tasks.is_empty() && left.sockets.is_empty());
         assert!(left.services.store().ping().await.is_err(), "the database is closed");
     }

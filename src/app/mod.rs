@@ -89,6 +89,7 @@ impl App {
     /// Answers until `stop` is cancelled, then says goodbye to everyone and leaves nothing behind. `TimedOut` when that
     /// took longer than `server.stop_timeout`; what is left then ends with the process.
     pub async fn serve(mut self, listener: TcpListener) -> io::Result<()> {
+        self.services.listens_at(listener.local_addr()?);
         background::start(&self);
         let door = SocketDoor { registry: self.registry.clone(), tasks: self.sockets.clone() };
         let endpoint = http::endpoint(self.services.clone(), self.gate.clone(), door, self.board.clone());

@@ -11,12 +11,8 @@ use crate::outgoing::install_crypto;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(config: &Config) -> Done {
-    install_crypto();
     let url = format!("{}/health/ready", address_of(config, &config.server.listen));
-    // It is ourselves who answer; the certificate is made for another name than this machine's.
-    let client = reqwest::Client::builder().timeout(PATIENCE).tls_danger_accept_invalid_certs(true).no_proxy().build();
-    let client = client.map_err(|error| Failure::new(error.to_string()))?;
-    match client.get(&url).send().await {
+    match client()?.get(&url).send().await {
         Ok(answer) if answer.status().is_success() => {
             say("ready");
             Ok(())
@@ -24,4 +20,12 @@ pub(super) async fn run(config: &Config) -> Done {
         Ok(answer) => Err(Failure::new(format!("{url} answers {}: not ready.", answer.status()))),
         Err(_) => Err(Failure::new(format!("Nobody answers at {url}."))),
     }
+}
+
+/// For calls to the server of these settings.
+pub(super) fn client() -> Result<reqwest::Client, Failure> {
+    install_crypto();
+    // It is ourselves who answer; the certificate is made for another name than this machine's.
+    let client = reqwest::Client::builder().timeout(PATIENCE).tls_danger_accept_invalid_certs(true).no_proxy().build();
+    client.map_err(|error| Failure::new(error.to_string()))
 }

@@ -4,6 +4,7 @@
 
 mod backup;
 mod documents;
+mod drain;
 mod failure;
 mod health;
 mod key;
@@ -96,6 +97,9 @@ enum Command {
     },
     /// Ask the running server whether it is ready; exit code 1 if not
     Health,
+    /// Send the running server's clients elsewhere, before a restart
+    #[command(after_help = drain::HELP)]
+    Drain(drain::Drain),
     /// Print the OpenAPI document of the REST interface
     Openapi,
     /// Print the AsyncAPI document of the socket
@@ -137,6 +141,7 @@ impl Command {
             Command::Backup { file: to, force } => backup::back_up(&load(file.clone())?, file.as_deref(), &to, force),
             Command::Restore { file: from, force } => backup::restore(&load(file)?.config, &from, force).await,
             Command::Health => health::run(&load(file)?.config).await,
+            Command::Drain(drain) => drain::run(&load(file)?.config, drain).await,
             Command::Openapi => documents::openapi(),
             Command::Asyncapi => documents::asyncapi().await,
             Command::Config(what) => documents::config(file, &what),

@@ -28,19 +28,25 @@ pub(super) enum What {
 pub(super) struct Issue {
     /// Whose rights the token narrows
     #[arg(long, value_name = "NAME", default_value = crate::app::ADMIN_NAME)]
-    user: String,
+    pub(super) user: String,
     /// What the token is for, shown as the app of its session; at most 64 characters
     #[arg(long, value_name = "SCRIPT", default_value = "", hide_default_value = true)]
-    name: String,
+    pub(super) name: String,
     /// What the token may do, as push:send; may be given again
     #[arg(long = "scope", value_name = "SCOPE", required = true, value_delimiter = ',', value_parser = scope)]
-    scopes: Vec<Permission>,
+    pub(super) scopes: Vec<Permission>,
     /// How long the token lives, as 12h or 30d
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_duration)]
-    expires: Duration,
+    pub(super) expires: Duration,
 }
 
-pub(super) async fn run(config: &Config, What::Issue(issue): What) -> Done {
+pub(super) async fn run(config: &Config, What::Issue(wish): What) -> Done {
+    say(issue(config, &wish).await?);
+    Ok(())
+}
+
+/// A new token, with a session of its own.
+pub(super) async fn issue(config: &Config, issue: &Issue) -> Result<String, Failure> {
     let now = SystemClock::new().now();
     let store = open(config).await?;
     let keyring = Arc::new(open_keys(config, &store, now).await??);
@@ -51,11 +57,10 @@ pub(super) async fn run(config: &Config, What::Issue(issue): What) -> Done {
     let session = new_session(&user, &issue.name, scopes, expires_at, now);
     let id = session.id;
     store.create_session(session, None, now).await?;
-    audit(&store, &user, &issue, scopes, now).await;
+    audit(&store, &user, issue, scopes, now).await;
     let (token, _) = Tokens::new(keyring, &config.auth).issue_for(&user.key, id, now, issue.expires);
     store.close().await;
-    say(token);
-    Ok(())
+    Ok(token)
 }
 
 fn expiry(now: DateTime<Utc>, life: Duration, longest: Option<Duration>) -> Result<DateTime<Utc>, Failure> {

@@ -66,7 +66,7 @@ pub struct Server {
     /// Time a request's body may take to come (408), its answer to be found (503), and a reader to go on reading it.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
-    /// Time over which sockets are sent away when the server stops.
+    /// Time over which sockets are sent away when the server stops, or is drained without a rate.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
     /// TLS without a proxy.

@@ -62,6 +62,8 @@ callers! {
     MayEndSessions = Needs::Permission(Permission::SessionWrite);
     /// May see how the server is doing.
     MayMonitor = Needs::Permission(Permission::MonitorRead);
+    /// May change how the server runs.
+    MayWriteSettings = Needs::Permission(Permission::SettingsWrite);
     /// May run jobs.
     MayRunJobs = Needs::Permission(Permission::JobRun);
 }

@@ -236,10 +236,8 @@ async fn admit(request: &Request, services: &Services, from: &Origin) -> Result<
         return Err(too_many("This user opens sockets too often.", wait.as_secs() + 1));
     }
     services.manager().admits(user, from.ip).map_err(|refused| not_taken(refused, services))?;
-    if services.draining().is_cancelled() {
-        let detail = "This server is stopping; come back in a moment.";
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail).retry_after(1);
-        return Err(Refusal { problem, close: CloseReason::new(CloseCode::Restart) });
+    if services.is_draining() {
+        return Err(elsewhere(services));
     }
     Ok(admitted)
 }
@@ -283,6 +281,15 @@ fn not_taken(refused: Refused, services: &Services) -> Refusal {
             }
         }
     }
+}
+
+/// Another node may take the client at once; where there is none, this one is back in a moment.
+fn elsewhere(services: &Services) -> Refusal {
+    let detail = "This server takes nobody in at the moment; come back in a moment.";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail).retry_after(1);
+    let retry_after_ms = Some(services.retry_after().as_millis() as u64);
+    let close = CloseReason { retry_after_ms, ..CloseReason::new(CloseCode::Overload) };
+    Refusal { problem, close: close.text(detail) }
 }
 
 fn too_busy(services: &Services, detail: &str) -> Refusal {

@@ -44,7 +44,7 @@ pub enum Cause {
     BadFrames,
     /// It broke the WebSocket protocol.
     Protocol,
-    /// This node stopped.
+    /// This node stopped, or was drained: told to come back elsewhere.
     Shutdown,
     /// The user logged out.
     Logout,
@@ -72,7 +72,6 @@ impl Cause {
                 | Cause::Replaced
                 | Cause::Logout
                 | Cause::Revoked
-                | Cause::Shutdown
         )
     }
 }

@@ -3,6 +3,7 @@
 
 mod api_keys;
 mod counters;
+mod drain;
 mod ending;
 mod follow;
 mod foreign;
@@ -11,6 +12,7 @@ mod keys;
 mod kick;
 mod limits;
 mod login;
+mod nodes;
 mod overload;
 mod readiness;
 mod upstream;
@@ -19,11 +21,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use api_keys::KeyDenied;
 pub use counters::Counters;
+pub use drain::{Drain, DrainProgress, Stopping};
 pub use ending::{EndedLogins, ended_words};
 pub use follow::{Fence, Following};
 pub use foreign::Confirmation;
@@ -32,6 +34,7 @@ pub use keys::{AGREED_ON_KEYS, Relearned, open_keys};
 pub use kick::{Found, Kick, KickRefused, Kicked, Pending, Whom};
 pub use limits::Limits;
 pub use login::{Attempt, LoggedIn, LoginDenied};
+pub use nodes::{Node, NodeRefused, NodeState, ThisNode};
 pub use overload::Overload;
 pub use readiness::{NotReady, Readiness, Ready};
 pub use upstream::Outbox;
@@ -106,8 +109,10 @@ pub struct Parts {
     pub handshakes: Counters,
     /// The last answer of the database.
     pub readiness: Readiness,
-    /// Set when this node takes nobody in any more.
-    pub draining: CancellationToken,
+    /// Whether this node takes nobody in any more.
+    pub drain: Drain,
+    /// What this process is among the nodes.
+    pub this_node: ThisNode,
 }
 
 /// What a ticket stands for: the session that asked for it.
@@ -258,10 +263,5 @@ impl Services {
     /// Handshakes by result.
     pub fn handshakes(&self) -> &Counters {
         &self.0.handshakes
-    }
-
-    /// Cancelled when this node takes nobody in any more.
-    pub fn draining(&self) -> &CancellationToken {
-        &self.0.draining
     }
 }

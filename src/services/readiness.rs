@@ -24,7 +24,7 @@ pub enum Ready {
 /// Why this node should be sent nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotReady {
-    /// It is stopping.
+    /// It takes nobody in: it stops, or an operator empties it.
     Draining,
     /// The database does not answer, or takes no writes.
     Database,
@@ -39,7 +39,7 @@ pub struct Readiness(Mutex<Option<(Duration, Option<Duration>)>>);
 impl Services {
     /// Whether this node can serve.
     pub async fn ready(&self) -> Result<Ready, NotReady> {
-        if self.draining().is_cancelled() {
+        if self.is_draining() {
             return Err(NotReady::Draining);
         }
         self.database_latency().await.ok_or(NotReady::Database)?;

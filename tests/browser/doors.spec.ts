@@ -59,7 +59,7 @@ test('no token is in the address or in any storage, and no page breaks the polic
   const addresses: string[] = []
   admin.on('request', (request) => addresses.push(request.url()))
   admin.on('websocket', (socket) => addresses.push(socket.url()))
-  for (const path of ['/online', '/account', '/nowhere', '/login']) {
+  for (const path of ['/online', '/nodes', '/account', '/nowhere', '/login']) {
     await admin.goto(`${server.url}${path}`)
     await expect(admin.locator('main, form').first()).toBeVisible()
   }
@@ -124,6 +124,10 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await expect(page.getByRole('dialog')).toHaveCount(0)
     await page.goto(`${server.url}/account`)
     await expect(page.getByText('This session').first()).toBeVisible()
+    expect(await violations(page)).toEqual([])
+    await page.goto(`${server.url}/nodes`)
+    await page.getByRole('button', { name: /^Drain/ }).click()
+    await expect(page.getByText('Clients a second')).toBeVisible()
     expect(await violations(page)).toEqual([])
   })
 }

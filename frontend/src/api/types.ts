@@ -27,5 +27,7 @@ export type KickRequest = Sent<'/online/kick', 'post'>
 export type KickFilter = NonNullable<KickRequest['filter']>
 export type KickResult = Answer<'/online/kick', 'post'>
 export type Kick = Answer<'/online/kicks/{id}', 'get'>
+export type Node = Answer<'/nodes', 'get'>['list'][number]
+export type NodeDrain = Answer<'/nodes/{name}/drain', 'post'>
 export type PushRequest = Sent<'/push', 'post'>
 export type PushResult = Answer<'/push', 'post'>

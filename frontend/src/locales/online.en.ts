@@ -81,7 +81,7 @@ export default {
     cause: {
       closed: 'closed by the client', reload: 'page reloaded or left', lost: 'network lost', timeout: 'no heartbeat', kicked: 'kicked', locked: 'kicked and locked out',
       expired: 'token expired', disabled: 'account disabled', replaced: 'replaced by a newer login', slow: 'read too slowly', badFrames: 'too many bad frames',
-      protocol: 'broke the protocol', shutdown: 'server restarted', logout: 'logged out', revoked: 'session revoked', nodeLost: 'lost with its node',
+      protocol: 'broke the protocol', shutdown: 'server restarted or drained', logout: 'logged out', revoked: 'session revoked', nodeLost: 'lost with its node',
     },
     drawer: {
       title: 'Details of {name}',

@@ -80,7 +80,7 @@ export default {
     },
     cause: {
       closed: '主动关闭', reload: '刷新或离开页面', lost: '网络中断', timeout: '心跳超时', kicked: '被强制下线', locked: '被强制下线并锁定', expired: '令牌过期',
-      disabled: '账号被停用', replaced: '被新的登录取代', slow: '读取太慢', badFrames: '错误帧太多', protocol: '违反协议', shutdown: '服务器重启', logout: '退出登录',
+      disabled: '账号被停用', replaced: '被新的登录取代', slow: '读取太慢', badFrames: '错误帧太多', protocol: '违反协议', shutdown: '服务器重启或排空', logout: '退出登录',
       revoked: '会话被撤销', nodeLost: '随节点一起失联',
     },
     drawer: {

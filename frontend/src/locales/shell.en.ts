@@ -1,3 +1,4 @@
+import type { SameKeys } from './same'
 import type zh from './shell.zh-CN'
 
 export default {
@@ -119,6 +120,3 @@ export default {
     home: 'Go to the start page',
   },
 } satisfies SameKeys<typeof zh>
-
-/** The master's shape with any text: a missing or an extra key does not compile. */
-type SameKeys<T> = { [K in keyof T]: T[K] extends string ? string : SameKeys<T[K]> }

@@ -1,8 +1,9 @@
 /** Everything zh-CN needs, loaded as one chunk. This language is the master: the others have its keys. */
 import { dateZhCN, zhCN } from 'naive-ui'
+import nodes from './nodes.zh-CN'
 import online from './online.zh-CN'
 import shell from './shell.zh-CN'
 
-export const messages = { ...shell, ...online }
+export const messages = { ...shell, ...online, ...nodes }
 export const naive = zhCN
 export const dates = dateZhCN

@@ -5,6 +5,7 @@ mod audit;
 mod auth;
 mod jobs;
 mod kick;
+mod nodes;
 mod online;
 mod push;
 mod server;
@@ -31,6 +32,7 @@ pub(super) type Apis = (
     users::UsersApi,
     api_keys::ApiKeysApi,
     jobs::JobsApi,
+    nodes::NodesApi,
     audit::AuditApi,
     server::ServerApi,
 );
@@ -48,6 +50,7 @@ pub(super) fn service(base: &str) -> OpenApiService<Apis, ()> {
         users::UsersApi,
         api_keys::ApiKeysApi,
         jobs::JobsApi,
+        nodes::NodesApi,
         audit::AuditApi,
         server::ServerApi,
     );

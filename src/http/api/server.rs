@@ -73,7 +73,7 @@ impl ServerApi {
             now: services.clock().now(),
             clients: services.manager().len() as u64,
             log_rows_lost: services.writer().lost(),
-            draining: services.draining().is_cancelled(),
+            draining: services.is_draining(),
             events: events.collect(),
         })
     }
