@@ -97,8 +97,10 @@ impl Interests {
             let due = std::mem::take(&mut self.state().due);
             let (mut begin, mut end, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
             for (interest, done) in due {
-                // In this order: who has come is no longer expected after he is in the manager.
-                let wanted = self.state().expected.contains_key(&interest) || self.manager.has(&interest);
+                // In this order: who has come is no longer expected after he is in the manager. And one lock after the other: a shard
+                // is held by who tells us that somebody is gone.
+                let expected = self.state().expected.contains_key(&interest);
+                let wanted = expected || self.manager.has(&interest);
                 if wanted { &mut begin } else { &mut end }.push(interest.channel());
                 waiting.extend(done);
             }
