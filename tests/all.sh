@@ -16,7 +16,7 @@ stage() { # stage NAME COMMAND…
   summary+=$(printf '%-24s %5d s' "$name" $((SECONDS - started)))"\n"
 }
 
-# Chromium with a Chinese font for the browser tests, curl for the README's tour, nginx to stand in front, the databases, and Redis.
+# Chromium with a Chinese font for the browser tests, curl for the README's tour, nginx and Caddy to stand in front, the databases, and Redis.
 packages() {
   local packages=() sudo=""
   lacks() { # lacks PACKAGES PATH…: none of the paths is a program
@@ -31,6 +31,7 @@ packages() {
   lacks "chromium fonts-noto-cjk" "${CHROMIUM:-/usr/bin/chromium}"
   lacks curl /usr/bin/curl "$(command -v curl)"
   lacks nginx-light /usr/sbin/nginx
+  lacks caddy /usr/bin/caddy
   lacks postgresql /usr/lib/postgresql/*/bin/initdb
   lacks mariadb-server /usr/sbin/mariadbd
   lacks redis-server /usr/bin/redis-server "$(command -v redis-server)"

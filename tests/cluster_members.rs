@@ -109,7 +109,7 @@ async fn nodes_find_each_other_and_say_how_they_are() {
     for (node, others) in [(&a, ["b", "c"]), (&b, ["a", "c"]), (&c, ["a", "b"])] {
         node.sees(&others.map(|name| (name, MemberState::Up))).await;
     }
-    b.members.set_facts(|| Facts { clients: 7, load: 0.5, draining: true });
+    b.members.set_facts(|| Facts { clients: 7, load: 0.5, draining: true, ..Facts::default() });
     a.sees(&[("b", MemberState::Draining), ("c", MemberState::Up)]).await;
     let said = &a.members.others()[0].said;
     assert_eq!((said.clients, said.load, &*said.address), (7, 0.5, "127.0.0.1:1"));

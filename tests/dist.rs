@@ -29,7 +29,15 @@ async fn unpacked() -> (TempDir, PathBuf) {
 #[tokio::test]
 async fn the_tarball_has_all_and_its_binary_starts_in_an_empty_folder_as_the_image_says() {
     let (folder, root) = unpacked().await;
-    for file in ["README.md", "LICENSE", "config/rollcall.toml", "config/nginx.conf", "docs/install.md", "Dockerfile"] {
+    for file in [
+        "README.md",
+        "LICENSE",
+        "config/rollcall.toml",
+        "config/nginx.conf",
+        "config/deploy/kubernetes.yaml",
+        "docs/install.md",
+        "Dockerfile",
+    ] {
         assert!(root.join(file).is_file(), "{file}");
     }
     let unit = std::fs::read_to_string(root.join("config/rollcall.service")).unwrap();

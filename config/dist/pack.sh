@@ -13,12 +13,14 @@ name=rollcall-$version-$target
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 root=$stage/$name
-mkdir -p "$root/config" "$root/docs"
+mkdir -p "$root/config/deploy" "$root/docs"
 
 install -m 755 "$binary" "$root/rollcall"
 # What a debugger needs is no part of a release.
 if command -v strip > /dev/null; then strip "$root/rollcall"; fi
 install -m 644 config/rollcall.toml config/rollcall.service config/nginx.conf "$root/config/"
+install -m 644 config/deploy/[!c]* "$root/config/deploy/"
+install -m 755 config/deploy/cluster.sh "$root/config/deploy/"
 install -m 644 README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT Dockerfile "$root/"
 install -m 644 docs/*.md docs/*.png "$root/docs/"
 node config/dist/licences.mjs "$target" > "$root/THIRD-PARTY-LICENCES.txt"

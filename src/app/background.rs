@@ -1,6 +1,6 @@
 //! What runs all the time beside requests and sockets: the heartbeat, the online list's differences, other processes'
-//! revocations, an eye on the log writer and on memory, and the way out of a node that is drained. Each is a plain loop until `ending`; one that dies stops the server loudly
-//! instead of leaving it half alive.
+//! revocations, an eye on the log writer and on memory, and the way out of a node that is drained. Each is a plain loop until
+//! `ending`; one that dies stops the server loudly instead of leaving it half alive.
 
 use std::future::Future;
 use std::time::Duration;

@@ -21,7 +21,8 @@ use crate::jobs::Board;
 use crate::outgoing::Sender;
 use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
 use crate::services::{
-    Counters, Drain, Following, Limits, Outbox, Overload, Parts, Readiness, Relearned, SeenSessions, Services, ThisNode, open_keys,
+    Counters, Drain, Following, Limits, Orders, Outbox, Overload, Parts, Readiness, Relearned, SeenSessions, Services,
+    ThisNode, open_keys,
 };
 use crate::store::{LogWriter, Store};
 
@@ -137,7 +138,8 @@ fn hall(
         tickets: Tickets::new(clock.clone(), auth.ticket_ttl, auth.max_tickets),
         failures: Failures::new(clock.clone(), auth.failures_per_name, auth.lock_time, auth.max_failure_entries),
         limits: Limits::new(&clock, &config),
-        drain: Drain::default(),
+        drain: Arc::new(Drain::new(clock.clone())),
+        orders: Orders::default(),
         this_node: ThisNode::new(&*clock),
         clock,
         config: ArcSwap::from_pointee(config),

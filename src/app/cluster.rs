@@ -86,12 +86,15 @@ pub(super) fn presence(
 /// Connects, now that everybody who reads messages is there, and takes this node's name. Refused when another node has it.
 pub(super) async fn connect(services: &Services, background: &Tasks<'_>) -> Result<(), StartError> {
     let Some(Cluster { link, members }) = services.cluster() else { return Ok(()) };
-    let (manager, draining) = (services.manager().clone(), services.draining().clone());
+    let (manager, drain) = (services.manager().clone(), services.drain_state().clone());
     members.set_facts(move || Facts {
         clients: manager.open(),
         load: sysinfo().loads[0] as f64 / LOAD_PARTS,
-        draining: draining.is_cancelled(),
+        draining: drain.is_on(),
+        moved_away: drain.moved_away(),
+        drain_seconds: drain.eta().as_secs(),
     });
+    background.spawn(services.clone().carry_out_orders(link.mailbox(Topic::Orders)));
     background.spawn(link.clone().run());
     let mut changes = link.changes();
     if timeout(PATIENCE, changes.wait_for(|state| state.up)).await.is_err() {

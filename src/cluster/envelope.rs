@@ -30,10 +30,12 @@ pub enum Topic {
     Presence = 2,
     /// That rows changed, which everybody would read a little later anyway.
     Rows = 3,
+    /// What one node is asked to do.
+    Orders = 4,
 }
 
 impl Topic {
-    pub(super) const ALL: [Topic; 4] = [Topic::Members, Topic::Delivery, Topic::Presence, Topic::Rows];
+    pub(super) const ALL: [Topic; 5] = [Topic::Members, Topic::Delivery, Topic::Presence, Topic::Rows, Topic::Orders];
 
     /// The word in figures.
     pub fn word(self) -> &'static str {

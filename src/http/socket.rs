@@ -287,7 +287,7 @@ fn not_taken(refused: Refused, services: &Services) -> Refusal {
 fn elsewhere(services: &Services) -> Refusal {
     let detail = "This server takes nobody in at the moment; come back in a moment.";
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail).retry_after(1);
-    let retry_after_ms = Some(services.retry_after().as_millis() as u64);
+    let retry_after_ms = Some(services.retry_elsewhere().as_millis() as u64);
     let close = CloseReason { retry_after_ms, ..CloseReason::new(CloseCode::Overload) };
     Refusal { problem, close: close.text(detail) }
 }

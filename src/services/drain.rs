@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::Services;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::protocol::{CloseCode, CloseReason, Message};
 use crate::realtime::{Cause, Client, Target};
@@ -21,8 +22,8 @@ use crate::realtime::{Cause, Client, Target};
 const STEP: Duration = Duration::from_millis(50);
 
 /// Whether this node takes nobody in any more, and how far it is with those that it has.
-#[derive(Default)]
 pub struct Drain {
+    clock: Arc<dyn Clock>,
     on: AtomicBool,
     begun: Notify,
     state: Mutex<State>,
@@ -54,7 +55,8 @@ struct Plan<T = Arc<Client>> {
 }
 
 /// How far a drain is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DrainProgress {
     /// Whether this node takes nobody in.
     pub draining: bool,
@@ -79,7 +81,12 @@ struct Draining {
 impl Services {
     /// Whether this node takes nobody in any more.
     pub fn is_draining(&self) -> bool {
-        self.0.drain.on.load(Relaxed)
+        self.0.drain.is_on()
+    }
+
+    /// The state of that, for who outlives the hall.
+    pub fn drain_state(&self) -> &Arc<Drain> {
+        &self.0.drain
     }
 
     /// Takes nobody in any more, and sends away so many a second; without a number all of them within `server.drain`. Asked again,
@@ -114,11 +121,9 @@ impl Services {
 
     /// How far the drain is.
     pub fn drain_progress(&self) -> DrainProgress {
-        let state = self.0.drain.state();
         let draining = self.is_draining();
         let remaining = if draining { self.manager().open() } else { 0 };
-        let eta = state.plan.as_ref().map_or(Duration::ZERO, |plan| plan.eta(self.clock().monotonic()));
-        DrainProgress { draining, remaining, eta, moved_away: state.moved }
+        DrainProgress { draining, remaining, eta: self.0.drain.eta(), moved_away: self.0.drain.moved_away() }
     }
 
     /// As long as this node drains, again and again: sends away whoever is due.
@@ -218,6 +223,26 @@ impl<T> Plan<T> {
 }
 
 impl Drain {
+    /// Nobody is sent away.
+    pub fn new(clock: Arc<dyn Clock>) -> Drain {
+        Drain { clock, on: AtomicBool::new(false), begun: Notify::new(), state: Mutex::default() }
+    }
+
+    /// Until the last client is told to leave; zero when nobody is sent away.
+    pub fn eta(&self) -> Duration {
+        self.state().plan.as_ref().map_or(Duration::ZERO, |plan| plan.eta(self.clock.monotonic()))
+    }
+
+    /// Whether this node takes nobody in any more.
+    pub fn is_on(&self) -> bool {
+        self.on.load(Relaxed)
+    }
+
+    /// Sockets sent away by this drain, or the last one.
+    pub fn moved_away(&self) -> usize {
+        self.state().moved
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,6 +13,7 @@ mod kick;
 mod limits;
 mod login;
 mod nodes;
+mod orders;
 mod overload;
 mod readiness;
 mod upstream;
@@ -35,6 +36,7 @@ pub use kick::{Found, Kick, KickRefused, Kicked, Pending, Whom};
 pub use limits::Limits;
 pub use login::{Attempt, LoggedIn, LoginDenied};
 pub use nodes::{Node, NodeRefused, NodeState, ThisNode};
+pub use orders::Orders;
 pub use overload::Overload;
 pub use readiness::{NotReady, Readiness, Ready};
 pub use upstream::Outbox;
@@ -110,7 +112,9 @@ pub struct Parts {
     /// The last answer of the database.
     pub readiness: Readiness,
     /// Whether this node takes nobody in any more.
-    pub drain: Drain,
+    pub drain: Arc<Drain>,
+    /// What other nodes were asked to do.
+    pub orders: Orders,
     /// What this process is among the nodes.
     pub this_node: ThisNode,
 }

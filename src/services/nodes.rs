@@ -9,8 +9,10 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::orders::Order;
 use super::{DrainProgress, Services};
 use crate::clock::Clock;
+use crate::cluster::{Member, MemberState};
 use crate::store::{Actor, Entry, NewAudit};
 
 /// What this process is among the nodes.
@@ -71,6 +73,8 @@ pub enum NodeRefused {
     Unknown,
     /// It stops, and nothing holds it up.
     Stopping,
+    /// It did not answer within `cluster.answer_timeout`.
+    Silent,
 }
 
 impl ThisNode {
@@ -92,8 +96,13 @@ impl Services {
     }
 
     /// Every node, by name.
-    pub async fn nodes(&self) -> Vec<Node> {
-        vec![self.this_node()]
+    pub fn nodes(&self) -> Vec<Node> {
+        let mut nodes = vec![self.this_node()];
+        if let Some(cluster) = self.cluster() {
+            nodes.extend(cluster.members.others().into_iter().map(|member| self.other_node(member)));
+            nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        nodes
     }
 
     /// Empties a node: so many clients a second, or all of them within its `server.drain`.
@@ -103,22 +112,63 @@ impl Services {
         per_second: Option<NonZeroU32>,
         by: Actor,
     ) -> Result<DrainProgress, NodeRefused> {
-        if *name != **self.node() {
-            return Err(NodeRefused::Unknown);
-        }
+        let progress = self.have_it_done(name, Order::Drain { per_second }).await?;
         self.audit_node("node.drain", name, json!({ "clientsPerSecond": per_second }), by);
-        self.drain(per_second);
-        Ok(self.drain_progress())
+        Ok(progress)
     }
 
     /// Lets a node take clients again.
     pub async fn resume_node(&self, name: &str, by: Actor) -> Result<DrainProgress, NodeRefused> {
-        if *name != **self.node() {
-            return Err(NodeRefused::Unknown);
-        }
-        self.resume().map_err(|_| NodeRefused::Stopping)?;
+        let progress = self.have_it_done(name, Order::Resume).await?;
         self.audit_node("node.resume", name, json!({}), by);
-        Ok(self.drain_progress())
+        Ok(progress)
+    }
+
+    /// When a client that this node does not take shall come again: at once where another node takes it.
+    pub fn retry_elsewhere(&self) -> Duration {
+        let others = self.cluster().map(|cluster| cluster.members.others()).unwrap_or_default();
+        let elsewhere = others.iter().any(|other| other.state == MemberState::Up);
+        if elsewhere { self.config().socket.reconnect_min } else { self.retry_after() }
+    }
+
+    async fn have_it_done(&self, name: &str, order: Order) -> Result<DrainProgress, NodeRefused> {
+        if *name == **self.node() {
+            return self.carry_out(order);
+        }
+        let others = self.cluster().map(|cluster| cluster.members.live()).unwrap_or_default();
+        let other = others.iter().find(|other| *other.said.name == *name).ok_or(NodeRefused::Unknown)?;
+        self.order(other.generation, order).await
+    }
+
+    fn other_node(&self, member: Member) -> Node {
+        let (said, now) = (member.said, self.clock().now());
+        let draining = member.state == MemberState::Draining;
+        let progress = DrainProgress {
+            draining,
+            remaining: said.clients,
+            eta: Duration::from_secs(said.drain_seconds),
+            moved_away: said.moved_away,
+        };
+        Node {
+            name: said.name,
+            generation: member.generation,
+            version: said.version,
+            address: said.address,
+            started_at: said.started,
+            // By two clocks, of which one may be wrong.
+            uptime: (now - said.started).to_std().unwrap_or_default(),
+            clients: said.clients,
+            load: Some(said.load),
+            state: match member.state {
+                MemberState::Up => NodeState::Up,
+                MemberState::Draining => NodeState::Draining,
+                MemberState::Suspect => NodeState::Suspect,
+                MemberState::Dead => NodeState::Dead,
+            },
+            last_heard_at: now - member.silent,
+            drain: draining.then_some(progress),
+            own: false,
+        }
     }
 
     fn this_node(&self) -> Node {
@@ -126,7 +176,7 @@ impl Services {
         let drain = Some(self.drain_progress()).filter(|progress| progress.draining);
         Node {
             name: self.node().clone(),
-            generation: this.generation,
+            generation: self.cluster().map_or(this.generation, |cluster| cluster.members.generation()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: this.address.get().map(SocketAddr::to_string).unwrap_or_default(),
             started_at: this.started_at,

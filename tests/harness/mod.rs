@@ -130,6 +130,11 @@ impl TestApp {
         self.tls = Some(tls);
     }
 
+    /// The same with a proxy that speaks plain http.
+    pub(crate) fn through(&mut self, address: &str) {
+        self.front = Some(address.to_owned());
+    }
+
     /// Keeps a folder as long as the server lives.
     pub(crate) fn keep(&mut self, folder: TempDir) {
         self.kept.push(folder);

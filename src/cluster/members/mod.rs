@@ -78,6 +78,10 @@ pub struct Facts {
     pub load: f64,
     /// Whether it sends its clients away.
     pub draining: bool,
+    /// Sockets that it has sent away.
+    pub moved_away: usize,
+    /// Until the last one is.
+    pub drain_seconds: u64,
 }
 
 /// What nodes tell each other about themselves.

@@ -30,6 +30,12 @@ pub struct Announcement {
     pub load: f64,
     /// Whether it sends its clients away.
     pub draining: bool,
+    /// Sockets that it has sent away.
+    #[serde(default)]
+    pub moved_away: usize,
+    /// Until the last one is.
+    #[serde(default)]
+    pub drain_seconds: u64,
     /// It has just come, or come back, and wants to hear of everybody.
     #[serde(default)]
     pub hello: bool,
@@ -206,6 +212,8 @@ mod tests {
             clients: 0,
             load: 0.0,
             draining: false,
+            moved_away: 0,
+            drain_seconds: 0,
             hello: false,
             directory: Value::Null,
         }

@@ -82,7 +82,8 @@ impl Members {
     }
 
     pub(super) fn announcement(&self, hello: bool) -> Announcement {
-        let Facts { clients, load, draining } = self.0.facts.get().map_or_else(Facts::default, |facts| facts());
+        let Facts { clients, load, draining, moved_away, drain_seconds } =
+            self.0.facts.get().map_or_else(Facts::default, |facts| facts());
         Announcement {
             name: self.0.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -91,6 +92,8 @@ impl Members {
             clients,
             load,
             draining,
+            moved_away,
+            drain_seconds,
             hello,
             directory: self.0.directory.get().map_or(Value::Null, |directory| directory()),
         }

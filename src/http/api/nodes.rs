@@ -94,7 +94,7 @@ impl NodesApi {
     /// Nodes
     #[oai(path = "/nodes", method = "get")]
     async fn list(&self, _caller: MayMonitor, Data(services): Data<&Services>) -> Json<NodeList> {
-        let now = services.nodes().await;
+        let now = services.nodes();
         Json(NodeList { list: now.into_iter().map(node).collect() })
     }
 
@@ -140,6 +140,10 @@ fn rate(per_second: u64) -> Result<NonZeroU32, Problem> {
 fn refused(refused: NodeRefused) -> Problem {
     match refused {
         NodeRefused::Unknown => Problem::not_found("node"),
+        NodeRefused::Silent => {
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "node_silent", "This node does not answer; try again.")
+                .retry_after(2)
+        }
         NodeRefused::Stopping => Problem::new(StatusCode::CONFLICT, "stopping", "This node stops; start it anew."),
     }
 }
