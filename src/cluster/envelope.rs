@@ -44,6 +44,7 @@ impl Topic {
             Topic::Delivery => "delivery",
             Topic::Presence => "presence",
             Topic::Rows => "rows",
+            Topic::Orders => "orders",
         }
     }
 }

@@ -332,8 +332,7 @@ async fn open(
         Some(expecting) => Some(expecting.await),
         None => None,
     };
-    let registration =
-        services.manager().register(new, wire).map_err(|refused| not_taken(refused, services).close)?;
+    let registration = services.manager().register(new, wire).map_err(|refused| not_taken(refused, services).close)?;
     let client = registration.client();
     tracing::info!(client.id = %client.id, user.id = %client.user, request.id = from.request_id, "socket opened");
     client.greet(&greeting(services, client));
