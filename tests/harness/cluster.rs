@@ -70,6 +70,16 @@ impl TestCluster {
         self.nodes.remove(number).shutdown().await;
     }
 
+    /// One node dies without a word. Those after it move up.
+    pub(crate) async fn kill(&mut self, number: usize) {
+        self.nodes.remove(number).kill().await;
+    }
+
+    /// The nodes.
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, TestApp> {
+        self.nodes.iter()
+    }
+
     /// Stops every node, and proves that nothing was left behind.
     pub(crate) async fn shutdown(self) -> Redis {
         for node in self.nodes {
