@@ -6,77 +6,35 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::diffs::{Page, stable};
-use crate::harness::{DatabaseServer, PATIENCE, Redis, TestApp, TestSocket, TestUser, eventually};
+use crate::harness::{PATIENCE, TestCluster, TestSocket, TestUser, eventually};
 
-const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Less than `cluster.suspect`, so that a node that lives is never taken for a silent one, nor this one for one that stood still.
 const STEP: Duration = Duration::from_secs(3);
 /// More than `cluster.dead`.
 const STEPS: usize = 6;
 
-/// Three nodes.
-struct Trio {
-    nodes: Vec<TestApp>,
-    redis: Redis,
-    _database: DatabaseServer,
-    _folder: tempfile::TempDir,
+/// Three nodes whose clocks may be moved by seconds: no ping may be missed.
+async fn trio() -> TestCluster {
+    TestCluster::with(3, |config| config.socket.ping_interval = Duration::from_secs(100_000)).await
 }
 
-impl Trio {
-    async fn start() -> Trio {
-        let (redis, database) = (Redis::start().await, DatabaseServer::start("postgres").await);
-        let (folder, url) = (tempfile::tempdir().unwrap(), database.empty().await);
-        let mut nodes = Vec::new();
-        for name in NAMES {
-            let node = TestApp::with(|config| {
-                config.database.url = rollcall::config::Secret::new(url.clone());
-                config.data.dir = folder.path().to_owned();
-                config.cluster.redis_url = rollcall::config::Secret::new(redis.url());
-                config.cluster.node = name.to_owned();
-                config.cluster.announce = Duration::from_millis(100);
-                // Clocks are moved by seconds: no ping may be missed, and nobody evicted.
-                config.socket.ping_interval = Duration::from_secs(100_000);
-            });
-            nodes.push(node.await);
-        }
-        let trio = Trio { nodes, redis, _database: database, _folder: folder };
-        trio.meet().await;
-        trio
-    }
+/// The same login on each node.
+fn everywhere(trio: &TestCluster, user: &TestUser) -> Vec<TestUser> {
+    trio.iter().map(|node| user.at(node)).collect()
+}
 
-    /// Waits until all know all.
-    async fn meet(&self) {
-        eventually("all nodes know each other", || async {
-            let know = |node: &TestApp| node.services.cluster().unwrap().members.live().len() + 1 == self.nodes.len();
-            self.nodes.iter().all(know)
+/// Every node's time goes on, and they hear each other meanwhile.
+async fn advance(trio: &TestCluster, steps: usize) {
+    for _ in 0..steps {
+        trio.iter().for_each(|node| node.clock.advance(STEP));
+        eventually("the nodes hear each other", || async {
+            let others = trio.iter().len() - 1;
+            trio.iter().all(|node| {
+                let live = node.services.cluster().unwrap().members.live();
+                live.iter().filter(|other| other.silent < STEP).count() >= others
+            })
         })
         .await;
-    }
-
-    /// The same login on each node.
-    fn everywhere(&self, user: &TestUser) -> Vec<TestUser> {
-        self.nodes.iter().map(|node| user.at(node)).collect()
-    }
-
-    /// Every node's time goes on, and they hear each other meanwhile.
-    async fn advance(&self, steps: usize) {
-        for _ in 0..steps {
-            self.nodes.iter().for_each(|node| node.clock.advance(STEP));
-            eventually("the nodes hear each other", || async {
-                let hears = |node: &TestApp| {
-                    let live = node.services.cluster().unwrap().members.live();
-                    live.iter().filter(|other| other.silent < STEP).count() + 1 >= self.nodes.len()
-                };
-                self.nodes.iter().all(hears)
-            })
-            .await;
-        }
-    }
-
-    async fn shutdown(self) {
-        for node in self.nodes {
-            node.shutdown().await;
-        }
     }
 }
 
@@ -112,13 +70,13 @@ async fn assert_equal(page: &mut Page, viewer: &TestUser) {
 
 #[tokio::test]
 async fn the_list_is_exact_from_any_node_right_after_a_connect() {
-    let trio = Trio::start().await;
-    let admin = trio.nodes[0].user("root", "admin").await;
-    let (ann, bob) = (trio.nodes[0].user("ann", "member").await, trio.nodes[1].user("bob", "operator").await);
-    let admins = trio.everywhere(&admin);
+    let trio = trio().await;
+    let admin = trio[0].user("root", "admin").await;
+    let (ann, bob) = (trio[0].user("ann", "member").await, trio[1].user("bob", "operator").await);
+    let admins = everywhere(&trio, &admin);
     let mut sockets = Vec::new();
     for round in 0..3 {
-        for (node, app) in trio.nodes.iter().enumerate() {
+        for (node, app) in trio.iter().enumerate() {
             let user = if (node + round) % 2 == 0 { &ann } else { &bob };
             sockets.push(user.connect(app).await);
             for caller in &admins {
@@ -140,8 +98,8 @@ async fn the_list_is_exact_from_any_node_right_after_a_connect() {
             paged.extend(ids(&answer));
         }
         assert_eq!(paged, whole);
-        let on_b = list(caller, "node=b").await;
-        assert!(on_b["totalCount"] == 3 && on_b["list"].as_array().unwrap().iter().all(|row| row["node"] == "b"));
+        let on_b = list(caller, "node=n2").await;
+        assert!(on_b["totalCount"] == 3 && on_b["list"].as_array().unwrap().iter().all(|row| row["node"] == "n2"));
         assert_eq!(list(caller, &format!("userId={}&role=operator", bob.id)).await["totalCount"], 4);
         assert_eq!(list(caller, "username=zoe").await["totalCount"], 0);
         let users = caller.get("/api/v1/online/users?sort=-clients&pageSize=1").await.body;
@@ -153,7 +111,7 @@ async fn the_list_is_exact_from_any_node_right_after_a_connect() {
         let why = caller.get(&format!("/api/v1/online/users/{}/why", ann.id)).await.body;
         let nodes: BTreeSet<&str> =
             why["clients"].as_array().unwrap().iter().map(|client| client["node"].as_str().unwrap()).collect();
-        assert_eq!((why["clients"].as_array().unwrap().len(), nodes), (5, BTreeSet::from(NAMES)));
+        assert_eq!((why["clients"].as_array().unwrap().len(), nodes), (5, BTreeSet::from(["n1", "n2", "n3"])));
         assert_eq!(
             caller.get(&format!("/api/v1/online/users/{}", ann.id)).await.body["clients"].as_array().unwrap().len(),
             5
@@ -175,15 +133,15 @@ async fn the_list_is_exact_from_any_node_right_after_a_connect() {
 
 #[tokio::test]
 async fn a_login_on_two_nodes_is_one_user_and_one_session() {
-    let trio = Trio::start().await;
-    let (admin, ann) = (trio.nodes[0].user("root", "admin").await, trio.nodes[0].user("ann", "member").await);
-    let sockets = (ann.connect(&trio.nodes[1]).await, ann.connect(&trio.nodes[2]).await);
-    for caller in trio.everywhere(&admin) {
+    let trio = trio().await;
+    let (admin, ann) = (trio[0].user("root", "admin").await, trio[0].user("ann", "member").await);
+    let sockets = (ann.connect(&trio[1]).await, ann.connect(&trio[2]).await);
+    for caller in everywhere(&trio, &admin) {
         let counts = counts(&caller).await;
         assert_eq!([&counts["clients"], &counts["sessions"], &counts["users"]], [2, 1, 1]);
     }
-    let again = trio.nodes[1].login("ann").await;
-    let third = again.connect(&trio.nodes[2]).await;
+    let again = trio[1].login("ann").await;
+    let third = again.connect(&trio[2]).await;
     let counts = counts(&admin).await;
     assert_eq!([&counts["clients"], &counts["sessions"], &counts["users"]], [3, 2, 1]);
     drop((sockets, third));
@@ -192,16 +150,16 @@ async fn a_login_on_two_nodes_is_one_user_and_one_session() {
 
 #[tokio::test]
 async fn a_reload_that_comes_back_on_another_node_shows_nobody_offline() {
-    let trio = Trio::start().await;
-    let (admin, ann) = (trio.nodes[2].user("root", "admin").await, trio.nodes[0].user("ann", "member").await);
-    let mut page = Page::begin(&trio.nodes[2], &admin).await.0;
-    let first = ann.connect(&trio.nodes[0]).await;
+    let trio = trio().await;
+    let (admin, ann) = (trio[2].user("root", "admin").await, trio[0].user("ann", "member").await);
+    let mut page = Page::begin(&trio[2], &admin).await.0;
+    let first = ann.connect(&trio[0]).await;
     while page.counts["users"] != 2 {
         page.next(&admin).await;
     }
     let (lost, mut lowest) = (first.id.clone(), 2);
     drop(first);
-    let second = ann.connect(&trio.nodes[1]).await;
+    let second = ann.connect(&trio[1]).await;
     let mut left = Vec::new();
     while left.is_empty() {
         let Some(diff) = page.next(&admin).await else { continue };
@@ -218,15 +176,14 @@ async fn a_reload_that_comes_back_on_another_node_shows_nobody_offline() {
 
 #[tokio::test]
 async fn the_clients_of_a_dead_node_leave_once_with_node_lost() {
-    let mut trio = Trio::start().await;
-    let admin = trio.nodes[0].user("root", "admin").await;
-    let (ann, bob) = (trio.nodes[0].user("ann", "member").await, trio.nodes[0].user("bob", "member").await);
-    let admins = trio.everywhere(&admin);
-    let dead = trio.nodes.pop().unwrap();
-    let sockets = [ann.connect(&dead).await, ann.connect(&dead).await, bob.connect(&dead).await];
-    let stays = bob.connect(&trio.nodes[1]).await;
+    let mut trio = trio().await;
+    let admin = trio[0].user("root", "admin").await;
+    let (ann, bob) = (trio[0].user("ann", "member").await, trio[0].user("bob", "member").await);
+    let admins = everywhere(&trio, &admin);
+    let sockets = [ann.connect(&trio[2]).await, ann.connect(&trio[2]).await, bob.connect(&trio[2]).await];
+    let stays = bob.connect(&trio[1]).await;
     let mut pages = Vec::new();
-    for (app, viewer) in trio.nodes.iter().zip(&admins) {
+    for (app, viewer) in trio.iter().take(2).zip(&admins) {
         pages.push(Page::begin(app, viewer).await.0);
     }
     // Each page knows all rows, and each node whose they are.
@@ -235,8 +192,8 @@ async fn the_clients_of_a_dead_node_leave_once_with_node_lost() {
             page.next(viewer).await;
         }
     }
-    dead.kill().await;
-    trio.advance(STEPS).await;
+    trio.kill(2).await;
+    advance(&trio, STEPS).await;
     let lost: BTreeSet<String> = sockets.iter().map(|socket| socket.id.clone()).collect();
     for (page, viewer) in pages.iter_mut().zip(&admins) {
         let mut left = Vec::new();
@@ -263,11 +220,11 @@ async fn the_clients_of_a_dead_node_leave_once_with_node_lost() {
 
 #[tokio::test]
 async fn without_redis_a_node_lists_its_own_and_all_is_known_again_with_it() {
-    let mut trio = Trio::start().await;
-    let (admin, ann) = (trio.nodes[0].user("root", "admin").await, trio.nodes[0].user("ann", "member").await);
-    let admins = trio.everywhere(&admin);
-    let mut page = Page::begin(&trio.nodes[0], &admin).await.0;
-    let mut sockets = vec![ann.connect(&trio.nodes[1]).await];
+    let mut trio = trio().await;
+    let (admin, ann) = (trio[0].user("root", "admin").await, trio[0].user("ann", "member").await);
+    let admins = everywhere(&trio, &admin);
+    let mut page = Page::begin(&trio[0], &admin).await.0;
+    let mut sockets = vec![ann.connect(&trio[1]).await];
     trio.redis.flush().await;
     assert_equal(&mut page, &admin).await;
     trio.redis.stop().await;
@@ -279,7 +236,7 @@ async fn without_redis_a_node_lists_its_own_and_all_is_known_again_with_it() {
     // Pages hear of it too.
     while page.next(&admin).await.is_none_or(|diff| diff["nodes"] != json!({"answered": 1, "expected": 3})) {}
     sockets.remove(0).close().await;
-    sockets.push(ann.connect(&trio.nodes[2]).await);
+    sockets.push(ann.connect(&trio[2]).await);
     trio.redis.start_again().await;
     for caller in &admins {
         eventually("all is known again", || async {
@@ -295,24 +252,22 @@ async fn without_redis_a_node_lists_its_own_and_all_is_known_again_with_it() {
 
 #[tokio::test]
 async fn a_page_built_from_differences_of_three_nodes_equals_the_list() {
-    let trio = Trio::start().await;
+    let trio = trio().await;
     // One sees whole addresses, the other masked ones.
-    let (admin, operator) = (trio.nodes[0].user("root", "admin").await, trio.nodes[1].user("ops", "operator").await);
+    let (admin, operator) = (trio[0].user("root", "admin").await, trio[1].user("ops", "operator").await);
     let mut users = Vec::new();
     for name in ["ann", "bob", "cat", "dan"] {
-        users.push(trio.nodes[0].user(name, "member").await);
+        users.push(trio[0].user(name, "member").await);
     }
-    let mut pages = [
-        (Page::begin(&trio.nodes[0], &admin).await.0, admin.clone()),
-        (Page::begin(&trio.nodes[1], &operator).await.0, operator),
-    ];
+    let mut pages =
+        [(Page::begin(&trio[0], &admin).await.0, admin.clone()), (Page::begin(&trio[1], &operator).await.0, operator)];
     let mut sockets: Vec<TestSocket> = Vec::new();
     for _ in 0..150 {
         let place = rand::random_range(0..sockets.len() + 1);
         match rand::random_range(0..10) {
             0..5 => {
                 let (user, node) = (rand::random_range(0..users.len()), rand::random_range(0..3));
-                sockets.push(users[user].connect(&trio.nodes[node]).await);
+                sockets.push(users[user].connect(&trio[node]).await);
             }
             5 if place < sockets.len() => sockets.remove(place).close().await,
             6 if place < sockets.len() => drop(sockets.remove(place)),

@@ -62,6 +62,14 @@ impl Asking {
         self.all().values_mut().for_each(|open| open.done_with(node));
     }
 
+    /// Nobody answers any more: what was asked, or its answer, is lost.
+    pub(super) fn give_up(&self) {
+        for open in self.all().values_mut() {
+            open.awaited.clear();
+            open.enough.notify_one();
+        }
+    }
+
     fn all(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
         self.open.lock().expect("nothing panics while holding the questions")
     }

@@ -71,6 +71,9 @@ impl ClusterPresence {
             let (mut changes, mut times) = (link.changes(), 0);
             while changes.changed().await.is_ok() {
                 let state = *changes.borrow_and_update();
+                if !state.up {
+                    self.asking.give_up();
+                }
                 if state.up && state.times != std::mem::replace(&mut times, state.times) {
                     self.reconnected();
                 }
