@@ -42,7 +42,7 @@ test: needs ## Everything that must pass, with the time of each stage
 .PHONY: test-long
 test-long: test ## Also many more cases of the property tests, a million strangers, and the fuzzer where cargo-fuzz is installed
 	@PROPTEST_CASES=5000 ROLLCALL_SHUTTLE_ITERATIONS=50000 $(CARGO) test --locked --all
-	@$(CARGO) test --locked --test rollcall -- --ignored --exact --nocapture flood::a_million_strangers_leave_memory_where_it_was
+	@$(MAKE) --no-print-directory strangers
 	@mkdir -p target/fuzz/found
 	@if command -v cargo-fuzz > /dev/null; then \
 	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz frames target/fuzz/found tests/fuzz/corpus/frames -- -max_total_time=300; \
@@ -70,7 +70,7 @@ dist: needs release ## The tarball for other machines, and what the Dockerfile n
 	@ls -lh dist
 
 .PHONY: bench
-bench: bench-binaries ## The table of goals against the limit of the machine, into benches/results.md (15 minutes)
+bench: bench-binaries ## The table of goals against the limit of the machine, into benches/results.md (8 minutes)
 	@target/release/rollcall-load full target/release/rollcall target/release/rollcall-limit benches/results.md
 
 .PHONY: bench-quick

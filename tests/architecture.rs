@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("realtime", &["auth", "clock", "cluster", "protocol"]),
     ("services", &["auth", "clock", "cluster", "config", "outgoing", "protocol", "realtime", "store"]),
     ("events", &["auth", "protocol", "realtime", "services"]),
-    ("jobs", &["config", "services"]),
+    ("jobs", &["config", "services", "store"]),
     ("http", &["auth", "cluster", "config", "events", "jobs", "protocol", "realtime", "services", "store"]),
 ];
 

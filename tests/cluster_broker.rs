@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use rollcall::cluster::{Channel, Link, Topic, hash};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::harness::{Answer, TestCluster, TestSocket, TestUser, eventually};
+use crate::harness::{Answer, Redis, TestCluster, TestSocket, TestUser, eventually};
 
 async fn push(caller: &TestUser, target: Value, data: impl Into<Value>) -> Answer {
     let answer = caller.post("/api/v1/push", json!({"target": target, "event": "order", "data": data.into()})).await;
@@ -229,7 +231,7 @@ async fn a_node_that_does_not_answer_makes_an_answer_incomplete() {
     let mute = Link::new(&cluster.redis.url(), "rollcall", Uuid::now_v7()).unwrap();
     let channel = Channel::User(hash(&bob.id));
     mute.on_connect(move || vec![channel]);
-    let running = tokio::spawn(mute.clone().run());
+    let running = TaskTracker::new().spawn(mute.clone().run());
     mute.changes().wait_for(|state| state.up).await.unwrap();
     let answer = push(&admin, json!({"users": [bob.id]}), 1).await.body;
     assert_eq!((&answer["delivered"], &answer["complete"]), (&json!(1), &json!(false)), "{answer}");
@@ -308,4 +310,56 @@ async fn a_second_node_of_a_name_is_refused_and_a_stopped_one_gives_its_name_bac
     assert_eq!(cluster.redis.ask::<usize>("EXISTS", &names).await, 2);
     let redis = cluster.shutdown().await;
     eventually("their names are free", || async { redis.ask::<usize>("EXISTS", &names).await == 0 }).await;
+}
+
+#[tokio::test]
+async fn a_node_that_said_goodbye_is_not_waited_for() {
+    let mut cluster = TestCluster::start(2).await;
+    let admin = cluster[0].user("root", "admin").await;
+    let answer = push(&admin, json!({"everyone": true}), 1).await.body;
+    assert_eq!((&answer["nodesExpected"], &answer["complete"]), (&json!(2), &json!(true)));
+    cluster.stop(1).await;
+    eventually("the other is gone", || async {
+        let answer = push(&admin, json!({"everyone": true}), 1).await.body;
+        (&answer["nodesExpected"], &answer["complete"]) == (&json!(1), &json!(true))
+    })
+    .await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_node_that_lost_its_name_sends_its_clients_away_and_ends() {
+    let mut cluster = TestCluster::start(1).await;
+    let bob = cluster[0].user("bob", "member").await;
+    let socket = bob.connect(&cluster[0]).await;
+    let _other = Namesake::take(&cluster.redis, "n1").await;
+    let ended = socket.ended().await;
+    assert_eq!((ended.code, &ended.reason["reason"]), (4000, &json!("restart")));
+    cluster.stop(0).await;
+}
+
+/// Another process of a name, which answers that it is there.
+struct Namesake([JoinHandle<()>; 2]);
+
+impl Namesake {
+    async fn take(redis: &Redis, name: &str) -> Namesake {
+        let link = Link::new(&redis.url(), "rollcall", Uuid::now_v7()).unwrap();
+        let mut mailbox = link.mailbox(Topic::Members);
+        let running = TaskTracker::new().spawn(link.clone().run());
+        link.changes().wait_for(|state| state.up).await.unwrap();
+        let holder = link.generation().to_string();
+        link.put(&format!("node:{name}"), holder.as_bytes(), Duration::from_secs(60)).await.unwrap();
+        let answering = TaskTracker::new().spawn(async move {
+            while let Some(message) = mailbox.next().await {
+                let _ = link.send(Channel::Node(message.origin), Topic::Members, &json!({"kind": "here"}), b"").await;
+            }
+        });
+        Namesake([running, answering])
+    }
+}
+
+impl Drop for Namesake {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rollcall::cluster::{Channel, Link, Topic, hash};
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::{PATIENCE, Redis, eventually};
@@ -24,7 +25,7 @@ impl Node {
     async fn start(redis: &Redis, prepare: impl FnOnce(&Link)) -> Node {
         let link = Link::new(&redis.url(), "t", Uuid::now_v7()).unwrap();
         prepare(&link);
-        let running = tokio::spawn(link.clone().run());
+        let running = TaskTracker::new().spawn(link.clone().run());
         let node = Node { link, running };
         node.up(1).await;
         node

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rollcall::clock::ManualClock;
 use rollcall::cluster::{Facts, Link, MemberEvent, MemberState, Members, MembersSettings, NameTaken, Topic};
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::{Redis, eventually};
@@ -58,7 +59,8 @@ impl Node {
             hears.lock().unwrap().push(said);
         });
         let mailbox = link.mailbox(Topic::Members);
-        let tasks = [tokio::spawn(link.clone().run()), tokio::spawn(members.clone().run(mailbox))];
+        let tasks =
+            [TaskTracker::new().spawn(link.clone().run()), TaskTracker::new().spawn(members.clone().run(mailbox))];
         let node = Node { members, clock, told, tasks };
         link.changes().wait_for(|state| state.up).await.unwrap();
         node.members.start().await?;
@@ -173,11 +175,11 @@ async fn a_process_whose_name_another_took_while_it_stood_still_ends() {
     // Another process took the name while this one did not answer.
     let taker = Link::new(&redis.url(), "t", Uuid::now_v7()).unwrap();
     let mut mailbox = taker.mailbox(Topic::Members);
-    let running = tokio::spawn(taker.clone().run());
+    let running = TaskTracker::new().spawn(taker.clone().run());
     taker.changes().wait_for(|state| state.up).await.unwrap();
     let holder = taker.generation().to_string();
     taker.put("node:a", holder.as_bytes(), Duration::from_secs(60)).await.unwrap();
-    let answering = tokio::spawn(async move {
+    let answering = TaskTracker::new().spawn(async move {
         while let Some(message) = mailbox.next().await {
             let channel = rollcall::cluster::Channel::Node(message.origin);
             let _ = taker.send(channel, Topic::Members, &serde_json::json!({"kind": "here"}), b"").await;

@@ -15,24 +15,52 @@ const STABLE: &[&str] =
     &["id", "ip", "userId", "username", "roles", "rooms", "sessionId", "connectedAt", "leaving", "browser"];
 
 /// A page: subscribed, with the rows it knows.
-struct Page {
-    socket: TestSocket,
+pub(crate) struct Page {
+    pub(crate) socket: TestSocket,
     rev: u64,
-    rows: BTreeMap<String, Value>,
-    counts: Value,
+    pub(crate) rows: BTreeMap<String, Value>,
+    pub(crate) counts: Value,
 }
 
 impl Page {
     async fn open(app: &TestApp, viewer: &TestUser) -> Page {
-        let mut socket = viewer.connect(app).await;
-        let subscribed = socket.ask("online/subscribe", json!({})).await;
-        let list = viewer.get("/api/v1/online/clients?all=true").await.body;
-        let rows = list["list"].as_array().unwrap().iter().map(|row| (id(row), row.clone())).collect();
-        let rev = subscribed["data"]["rev"].as_u64().unwrap();
-        let mut page = Page { socket, rev, rows, counts: subscribed["data"]["counts"].clone() };
+        let (mut page, known) = Page::begin(app, viewer).await;
         // What the list knew already is passed over, but no revision may be missing.
-        page.catch_up(list["rev"].as_u64().unwrap(), true).await;
+        page.catch_up(known, true).await;
         page
+    }
+
+    /// The same where a revision may be missing, because other nodes were just asked for their rows; read it with [`Page::next`].
+    pub(crate) async fn begin(app: &TestApp, viewer: &TestUser) -> (Page, u64) {
+        let socket = viewer.connect(app).await;
+        let mut page = Page { socket, rev: 0, rows: BTreeMap::new(), counts: Value::Null };
+        let known = page.subscribe(viewer).await;
+        (page, known)
+    }
+
+    /// Begins anew; the revision of the list that was read.
+    async fn subscribe(&mut self, viewer: &TestUser) -> u64 {
+        let subscribed = self.socket.ask("online/subscribe", json!({})).await;
+        let list = viewer.get("/api/v1/online/clients?all=true").await.body;
+        self.rows = list["list"].as_array().unwrap().iter().map(|row| (id(row), row.clone())).collect();
+        self.rev = subscribed["data"]["rev"].as_u64().unwrap();
+        self.counts = subscribed["data"]["counts"].clone();
+        list["rev"].as_u64().unwrap()
+    }
+
+    /// The next difference, applied; none when none comes for a while. Where a revision is missing the page begins anew, as in a
+    /// browser.
+    pub(crate) async fn next(&mut self, viewer: &TestUser) -> Option<Value> {
+        let diff = tokio::time::timeout(Duration::from_millis(100), self.socket.push("online/diff")).await.ok()?;
+        let rev = diff["rev"].as_u64().unwrap();
+        if diff["prev"].as_u64().unwrap() > self.rev {
+            self.subscribe(viewer).await;
+        } else if rev > self.rev {
+            self.rev = rev;
+            self.counts = diff["counts"].clone();
+            self.apply(&diff);
+        }
+        Some(diff)
     }
 
     /// Reads differences up to a revision.
@@ -63,7 +91,7 @@ impl Page {
         }
     }
 
-    fn stable(&self) -> Vec<Value> {
+    pub(crate) fn stable(&self) -> Vec<Value> {
         self.rows.values().map(stable).collect()
     }
 }
@@ -72,7 +100,7 @@ fn id(row: &Value) -> String {
     row["id"].as_str().unwrap().to_owned()
 }
 
-fn stable(row: &Value) -> Value {
+pub(crate) fn stable(row: &Value) -> Value {
     STABLE.iter().map(|key| ((*key).to_owned(), row[*key].clone())).collect::<serde_json::Map<_, _>>().into()
 }
 

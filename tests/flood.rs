@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use rollcall::config::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -123,39 +122,5 @@ async fn strangers_without_end_leave_no_more_behind_than_the_settings_allow() {
     for (table, entries) in &left {
         assert!(*entries <= MOST || *table == "user_agents", "{entries} {table}");
     }
-    app.shutdown().await;
-}
-
-/// Pages of this process that are in memory, in MiB.
-fn resident() -> usize {
-    let pages: usize = std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4 / 1024
-}
-
-#[tokio::test]
-#[ignore = "half an hour, and alone in its process: make test-long"]
-async fn a_million_strangers_leave_memory_where_it_was() {
-    let strangers: usize = std::env::var("ROLLCALL_STRANGERS").map_or(1_000_000, |number| number.parse().unwrap());
-    let folder = tempfile::tempdir().unwrap();
-    let app = TestApp::with(|config| {
-        config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
-        config.server.insecure_http = true;
-        config.auth.logins_per_address = 20;
-        config.auth.failures_per_name = 2;
-        // The default for a million; fewer strangers, fewer entries.
-        config.auth.max_failure_entries = strangers / 10;
-        // The log of a million logins is on the disk.
-        config.database.url = Secret::new(format!("sqlite://{}/rollcall.db", folder.path().display()));
-    })
-    .await;
-    let mut seen = Vec::new();
-    // The tables are full after three tenths.
-    for tenth in 0..10 {
-        flood_with(&app, strangers / 10 * tenth..strangers / 10 * (tenth + 1)).await;
-        seen.push(resident());
-        println!("after {} strangers: {} MiB, {:?}", strangers / 10 * (tenth + 1), resident(), entries(&app).await);
-    }
-    let (full, last) = (seen[3], seen[9]);
-    assert!(last <= full + full / 10, "{seen:?}");
     app.shutdown().await;
 }

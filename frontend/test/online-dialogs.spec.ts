@@ -94,8 +94,8 @@ describe('the kick dialog', () => {
 
 describe('why online', () => {
   const now = Date.parse('2024-05-14T07:12:13Z') / 1_000
-  const evidence = { id: 'c1', lastFrameAt: '2024-05-14T07:12:10Z', lastPongAt: '2024-05-14T07:12:01Z', rttMs: 14, queueBytes: 0, queueMessages: 0, connectedAt: '2024-05-14T07:00:00Z', leaving: false }
-  const why = (part: object) => ({ userId: '7', online: true, leaving: false, clients: [evidence], sentence: '', rev: 1, node: 'a1', asOf: '', complete: true, ...part })
+  const evidence = { id: 'c1', node: 'a1', lastFrameAt: '2024-05-14T07:12:10Z', lastPongAt: '2024-05-14T07:12:01Z', rttMs: 14, queueBytes: 0, queueMessages: 0, connectedAt: '2024-05-14T07:00:00Z', leaving: false }
+  const why = (part: object) => ({ userId: '7', online: true, leaving: false, clients: [evidence], sentence: '', rev: 1, node: 'a1', asOf: '', complete: true, nodes: { answered: 1, expected: 1 }, ...part })
   const sentence = (part: object) => whySentence(why(part), i18n.global.t as never, 'en', now)
 
   it('is one sentence with the evidence', () => {

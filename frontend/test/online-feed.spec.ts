@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { OnlineFeed, type Snapshot } from '../src/stores/online/feed'
-import { noCounts, type ClientRow, type OnlineDiff } from '../src/stores/online/rows'
+import { noCounts, oneNode, type ClientRow, type OnlineDiff } from '../src/stores/online/rows'
 import { client } from './online-fixtures'
 
 describe('the feed', () => {
@@ -14,10 +14,36 @@ describe('the feed', () => {
     expect(steps).toEqual(['subscribe', 'snapshot'])
     feed.receive(diff(2, 1, [client({ id: 'b' })]))
     feed.receive(diff(3, 2, [client({ id: 'c' })]))
-    answer({ rev: 2, rows: [client({ id: 'a' }), client({ id: 'b' })], total: 2 })
+    answer({ rev: 2, rows: [client({ id: 'a' }), client({ id: 'b' })], total: 2, nodes: oneNode })
     await settle()
     expect(ids(feed)).toEqual(['a', 'b', 'c'])
     expect(feed.mode).toBe('live')
+  })
+
+  it('applies everything since the subscription to a snapshot of another node', async () => {
+    const { feed, steps, answer } = setup()
+    feed.opened()
+    await settle()
+    feed.receive(diff(1, 0, [client({ id: 'b' })]))
+    answer({ rev: undefined, rows: [client({ id: 'a' })], total: 1, nodes: oneNode })
+    await settle()
+    feed.receive(diff(2, 1, [client({ id: 'c' })]))
+    expect(ids(feed)).toEqual(['a', 'b', 'c'])
+    expect(steps).toEqual(['subscribe', 'snapshot'])
+  })
+
+  it('reads again when nodes are there that the snapshot lacked', async () => {
+    const { feed, steps, answer } = setup()
+    feed.opened()
+    await settle()
+    answer({ rev: 1, rows: [], total: 0, nodes: { answered: 1, expected: 2 } })
+    await settle()
+    feed.receive({ ...diff(2, 1, []), nodes: { answered: 1, expected: 2 } })
+    expect(feed.mode).toBe('live')
+    expect(steps).toHaveLength(2)
+    feed.receive({ ...diff(3, 2, []), nodes: { answered: 2, expected: 2 } })
+    await settle()
+    expect(steps).toHaveLength(4)
   })
 
   it('subscribes again after a gap, and keeps the old rows on the screen meanwhile', async () => {
@@ -27,7 +53,7 @@ describe('the feed', () => {
     expect(ids(feed)).toEqual(['a'])
     await settle()
     expect(steps).toEqual(['subscribe', 'snapshot', 'subscribe', 'snapshot'])
-    answer({ rev: 10, rows: [client({ id: 'z' })], total: 1 })
+    answer({ rev: 10, rows: [client({ id: 'z' })], total: 1, nodes: oneNode })
     await settle()
     expect(ids(feed)).toEqual(['z'])
   })
@@ -39,8 +65,8 @@ describe('the feed', () => {
     feed.closed()
     feed.opened()
     await settle()
-    answers[1]!({ rev: 5, rows: [client({ id: 'new' })], total: 1 })
-    answers[0]!({ rev: 50, rows: [client({ id: 'old' })], total: 1 })
+    answers[1]!({ rev: 5, rows: [client({ id: 'new' })], total: 1, nodes: oneNode })
+    answers[0]!({ rev: 50, rows: [client({ id: 'old' })], total: 1, nodes: oneNode })
     await settle()
     expect(ids(feed)).toEqual(['new'])
     expect(feed.state.rev).toBe(5)
@@ -55,7 +81,7 @@ describe('the feed', () => {
     expect(feed.state.counts.clients).toBe(10_002)
     feed.receive(diff(4, 3, []))
     await settle()
-    answer({ rev: 4, rows: [client({ id: 'a' })], total: 1 })
+    answer({ rev: 4, rows: [client({ id: 'a' })], total: 1, nodes: oneNode })
     await settle()
     expect(feed.mode).toBe('live')
   })
@@ -107,7 +133,7 @@ async function live() {
   const all = setup()
   all.feed.opened()
   await settle()
-  all.answer({ rev: 1, rows: [client({ id: 'a' })], total: 1 })
+  all.answer({ rev: 1, rows: [client({ id: 'a' })], total: 1, nodes: oneNode })
   await settle()
   return all
 }

@@ -10,11 +10,14 @@ const wire = vi.hoisted(() => ({
   rows: [] as unknown[],
   total: undefined as number | undefined,
   queries: [] as Record<string, unknown>[],
+  node: 'a1',
+  nodes: { answered: 1, expected: 1 },
 }))
 
 vi.mock('@/realtime', () => ({
   rt: {
     state: 'open',
+    connected: { node: 'a1' },
     on: (event: string, handler: (data: unknown) => void) => (wire.handlers.set(event, handler), () => wire.handlers.delete(event)),
     call: async (event: string) => (wire.calls.push(event), { rev: 1, counts: { clients: 9, sessions: 9, users: 9, byRole: {}, byApp: {} } }),
   },
@@ -22,7 +25,7 @@ vi.mock('@/realtime', () => ({
 vi.mock('@/stores/online/api', () => ({
   fetchClients: async (query: Record<string, unknown>) => {
     wire.queries.push(query)
-    return { list: wire.rows, totalCount: wire.total ?? wire.rows.length, page: 1, pageSize: 200, pageCount: 3, rev: 1, asOf: new Date().toISOString(), complete: true, node: 'a1' }
+    return { list: wire.rows, totalCount: wire.total ?? wire.rows.length, page: 1, pageSize: 200, pageCount: 3, rev: 1, asOf: new Date().toISOString(), complete: true, node: wire.node, nodes: wire.nodes }
   },
 }))
 
@@ -32,7 +35,7 @@ describe('the online store', () => {
   beforeEach(() => {
     vi.useFakeTimers()
     setActivePinia(createPinia())
-    Object.assign(wire, { calls: [], rows: ['a', 'b', 'c'].map((id) => client({ id, username: id })), total: undefined, queries: [] })
+    Object.assign(wire, { calls: [], rows: ['a', 'b', 'c'].map((id) => client({ id, username: id })), total: undefined, queries: [], node: 'a1', nodes: { answered: 1, expected: 1 } })
   })
   afterEach(() => {
     useOnlineStore().stop()
@@ -52,6 +55,30 @@ describe('the online store', () => {
     await vi.advanceTimersByTimeAsync(65_000)
     expect(store.flow).toEqual({ joined: 0, left: 0 })
     expect(store.flash('d')).toBeUndefined()
+  })
+
+  it('says of how many nodes the list is, and reads it again when all are there', async () => {
+    wire.nodes = { answered: 2, expected: 3 }
+    const store = await started()
+    expect(store.nodes).toEqual({ answered: 2, expected: 3 })
+    const reads = wire.queries.length
+    wire.nodes = { answered: 3, expected: 3 }
+    push({ rev: 2, prev: 1, nodes: { answered: 3, expected: 3 } })
+    await vi.advanceTimersByTimeAsync(300)
+    expect(wire.queries).toHaveLength(reads + 1)
+    expect(store.nodes).toEqual({ answered: 3, expected: 3 })
+    push({ rev: 2, prev: 1, nodes: { answered: 2, expected: 3 } })
+    await vi.advanceTimersByTimeAsync(300)
+    expect(store.nodes).toEqual({ answered: 2, expected: 3 })
+  })
+
+  it('counts its revisions by the node of the socket, whoever answers the list', async () => {
+    wire.node = 'b2'
+    const store = await started()
+    // The other node's revision is 1; this stream's next is 2 after the 1 of the subscription.
+    push({ rev: 2, prev: 1, joined: [client({ id: 'd', connectedAt: '2025-01-01T00:00:00Z' })] })
+    await vi.advanceTimersByTimeAsync(300)
+    expect(ids(store)).toEqual(['d', 'a', 'b', 'c'])
   })
 
   it('holds every row in its place while the pointer is over the list', async () => {

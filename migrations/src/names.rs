@@ -79,6 +79,12 @@ tables! {
     Settings = "settings",
     ApiKeys = "api_keys",
     Outbox = "outbox",
+    Schema = "schema",
+    Counters = "counters",
+    SigningKeys = "signing_keys",
+    Nodes = "nodes",
+    JobLeases = "job_leases",
+    JobRuns = "job_runs",
 }
 
 impl Table {

@@ -77,3 +77,11 @@ pub(crate) async fn seed(manager: &SchemaManager<'_>, table: Table, rows: Insert
         None => manager.execute(rows).await,
     }
 }
+
+/// From here on releases that do not know this migration refuse to start. Its way back must set the number before again.
+pub(crate) async fn needs(manager: &SchemaManager<'_>, minimum: i32) -> Result<(), DbErr> {
+    manager.execute(Query::delete().from_table(Table::Schema).to_owned()).await?;
+    let mut row = Query::insert().into_table(Table::Schema).columns(["minimum"]).to_owned();
+    row.values_panic([minimum.into()]);
+    manager.execute(row).await
+}

@@ -3,29 +3,37 @@
 //! `ending`; one that dies stops the server loudly instead of leaving it half alive.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::param::page_size;
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::App;
-use crate::realtime::{Heartbeat, LocalPresence, TICK, tick};
-use crate::services::Services;
+use crate::cluster::Cluster;
+use crate::realtime::{Heartbeat, TICK, tick};
+use crate::services::{Fence, Services};
+use crate::store::NodeRow;
 
 /// Between two looks at the log writer's losses.
 const SECOND: Duration = Duration::from_secs(1);
-/// Between two looks at the key file: a key made by the command line is needed before its tokens are shown here.
+/// Between two looks at the keys: one made by the command line is needed before its tokens are shown here.
 const KEYS: Duration = Duration::from_secs(60);
+
+/// Between two notes that this node is there.
+const NOTE: Duration = Duration::from_secs(30);
 
 pub(super) fn start(app: &App) {
     let ending = &app.ending;
     let services = || app.services.clone();
     spawn(app, ending, heartbeat(services()));
-    spawn(app, ending, differences(app.presence.clone(), app.services.config().online.diff_interval));
+    spawn(app, ending, differences(services(), app.services.config().online.diff_interval));
     spawn(app, ending, follow(services()));
+    if app.services.shared() {
+        spawn(app, ending, fence(services()));
+        spawn(app, ending, note(services()));
+    }
     spawn(app, ending, losses(services()));
     spawn(app, ending, memory(services()));
     spawn(app, ending, keys(services()));
@@ -66,32 +74,69 @@ async fn heartbeat(services: Services) {
     }
 }
 
-async fn differences(presence: Arc<LocalPresence>, period: Duration) {
+/// Ten thousand who leave together are one difference.
+async fn differences(services: Services, window: Duration) {
+    let presence = services.presence();
     loop {
-        // From the first change on: ten thousand who leave together are one difference, wherever the periods would have begun.
-        presence.changed().await;
-        sleep(period).await;
+        presence.due(window).await;
         presence.flush();
     }
 }
 
-/// From the end of the sequence as it is now: whoever connects later is judged by the rows themselves.
 async fn follow(services: Services) {
-    let mut periods = every(services.config().auth.follow_interval);
-    let (mut seq, mut away) = (None, false);
+    let mut away = false;
     loop {
-        periods.tick().await;
-        let followed = match seq {
-            None => services.store().last_revocation_seq().await,
-            Some(seq) => services.follow(seq).await,
-        };
-        match followed {
-            Ok(end) => (seq, away) = (Some(end), false),
+        match services.follow().await {
+            Ok(()) => away = false,
             Err(error) if !away => {
                 away = true;
                 tracing::warn!(cause = error.cause(), "revocations cannot be read; trying on: {error}");
             }
             Err(_) => {}
+        }
+        services.follow_time().await;
+    }
+}
+
+/// Says when a node that cannot read the sequence stops taking in anybody, and sends away who is there.
+async fn fence(services: Services) {
+    let (mut seconds, mut told) = (every(SECOND), Fence::Open);
+    loop {
+        seconds.tick().await;
+        let fence = services.fence();
+        if fence != told {
+            match fence {
+                Fence::Open => tracing::info!("revocations are read again: callers are taken again"),
+                Fence::Refusing => {
+                    tracing::error!("revocations could not be read for cluster.fence: nobody is taken in")
+                }
+                Fence::Closing => tracing::error!("nor for cluster.fence_close: everybody is sent to the other nodes"),
+            }
+            told = fence;
+        }
+        if fence == Fence::Closing {
+            services.send_behind_fence();
+        }
+    }
+}
+
+/// That this node is there, for people: who lives is told by the nodes to each other.
+async fn note(services: Services) {
+    let mut periods = every(NOTE);
+    loop {
+        periods.tick().await;
+        let Some(Cluster { members, .. }) = services.cluster() else { return };
+        let (me, seen_at) = (members.me(), services.clock().now());
+        let row = NodeRow {
+            generation: me.generation,
+            name: me.said.name.to_string(),
+            version: me.said.version,
+            address: me.said.address,
+            started_at: me.said.started,
+            seen_at,
+        };
+        if let Err(error) = services.store().note_node(&row).await {
+            tracing::debug!(cause = error.cause(), "this node could not be noted");
         }
     }
 }
@@ -128,12 +173,10 @@ async fn keys(services: Services) {
     let mut periods = every(KEYS);
     loop {
         periods.tick().await;
-        let keyring = services.keyring().clone();
-        match tokio::task::spawn_blocking(move || keyring.reload()).await {
-            Ok(Ok(true)) => tracing::info!("the signing keys changed"),
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the signing keys were not read again"),
-            Err(error) => tracing::warn!(%error, "the signing keys were not read again"),
+        match services.reload_keys().await {
+            Ok(true) => tracing::info!("the signing keys changed"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!("the signing keys were not read again: {error}"),
         }
     }
 }

@@ -19,9 +19,10 @@ use crate::events;
 use crate::http::{Gate, GateLimits, Tls};
 use crate::jobs::Board;
 use crate::outgoing::Sender;
-use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, QueueLimits};
+use crate::realtime::{ClientManager, LocalPresence, ManagerLimits, MemoryBroker, QueueLimits};
 use crate::services::{
-    Counters, Drain, Limits, Orders, Outbox, Overload, Parts, Readiness, SeenSessions, Services, ThisNode,
+    Counters, Drain, Following, Limits, Orders, Outbox, Overload, Parts, Readiness, Relearned, SeenSessions, Services,
+    ThisNode, open_keys,
 };
 use crate::store::{LogWriter, Store};
 
@@ -52,32 +53,23 @@ impl App {
         store.prepare().await?;
         let store = store.with_default_issuer(&config.auth.default_issuer, clock.now()).await?;
         let capacity = Capacity::of(&config)?;
+        let keyring = open_keys(&config, &store, clock.now()).await??;
         let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
         let ends = ending.clone().drop_guard();
         let background = Tasks { tasks: &tasks, stop: &stop, ending: &ending };
         let cluster = cluster::join(&config, &node_name(&config.cluster.node), &clock, &background)?;
-        let (services, presence) = hall(config, clock, cost, store, &capacity, cluster, &background)?;
+        let services = hall(config, clock, cost, (store, keyring), &capacity, cluster, &background)?;
+        if services.shared() {
+            // Before the door opens: whoever comes in from now on is either seen by the follower or judged by the rows.
+            services.follow().await?;
+        }
         cluster::connect(&services, &background).await?;
         let sockets = TaskTracker::new();
         let limits = GateLimits { connections: capacity.connections, operators: capacity.operators };
         let gate = Gate::new(services.clone(), limits, sockets.clone());
         let board = Board::start(services.clone(), &tasks).await.map_err(StartError::Jobs)?;
         let registry = Arc::new(events::registry(services.clone()));
-        Ok(App {
-            services,
-            presence,
-            registry,
-            board,
-            stop,
-            ending,
-            _ends: ends,
-            tasks,
-            sockets,
-            gate,
-            capacity,
-            tls,
-            metrics,
-        })
+        Ok(App { services, registry, board, stop, ending, _ends: ends, tasks, sockets, gate, capacity, tls, metrics })
     }
 
     /// Takes the address of `server.listen` or another setting; `backlog` connections may wait there.
@@ -107,15 +99,15 @@ fn hall(
     config: Config,
     clock: Arc<dyn Clock>,
     cost: Cost,
-    store: Store,
+    (store, keyring): (Store, Keyring),
     capacity: &Capacity,
     cluster: Option<Cluster>,
     background: &Tasks<'_>,
-) -> Result<(Services, Arc<LocalPresence>), StartError> {
-    let keyring = Arc::new(Keyring::open(&config.data.dir, &config.auth, clock.now())?);
+) -> Result<Services, StartError> {
+    let keyring = Arc::new(keyring);
     let manager = Arc::new(ClientManager::new(clock.clone(), manager_limits(&config, capacity)));
     let node = node_name(&config.cluster.node);
-    let presence = Arc::new(LocalPresence::new(manager.clone(), node.clone(), config.online.live_max));
+    let local = LocalPresence::new(manager.clone(), node.clone(), config.online.live_max);
     // The writer says itself when it has stopped, so it needs no place on the tracker that is waited for before.
     let writer = LogWriter::start(store.clone(), config.database.log_queue, &TaskTracker::new());
     let auth = &config.auth;
@@ -124,9 +116,10 @@ fn hall(
         store,
         writer,
         broker: cluster::broker(&manager, cluster.as_ref(), config.cluster.answer_timeout, background),
+        presence: cluster::presence(local, cluster.as_ref(), &config, background),
+        local: Arc::new(MemoryBroker::new(manager.clone())),
         cluster,
         manager,
-        presence: presence.clone(),
         tokens: Tokens::new(keyring.clone(), auth),
         issuers: Issuers::open(auth, config.server.timezone)?,
         confirmations: Recent::new(clock.clone(), auth.max_failure_entries, CONFIRMED),
@@ -137,6 +130,8 @@ fn hall(
         overload: Overload::new(capacity.clients, config.database.max_connections),
         handshakes: Counters::default(),
         readiness: Readiness::default(),
+        following: Following::default(),
+        relearned: Relearned::default(),
         refresh_tokens: RefreshTokens::new(keyring.clone()),
         keyring,
         passwords: Passwords::new(cost, auth.password_queue),
@@ -149,7 +144,7 @@ fn hall(
         clock,
         config: ArcSwap::from_pointee(config),
     });
-    Ok((services, presence))
+    Ok(services)
 }
 
 fn manager_limits(config: &Config, capacity: &Capacity) -> ManagerLimits {

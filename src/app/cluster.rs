@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::cluster::{Cluster, Facts, Link, MemberEvent, Members, MembersSettings, Topic};
 use crate::config::Config;
 use crate::outgoing::install_crypto;
-use crate::realtime::{Broker, ClientManager, ClusterBroker, MemoryBroker};
+use crate::realtime::{Broker, ClientManager, ClusterBroker, ClusterPresence, LocalPresence, MemoryBroker, Presence};
 use crate::services::Services;
 
 /// Longest wait for Redis at a start. Without it a node starts alone, and finds the others later.
@@ -65,6 +65,22 @@ pub(super) fn broker(
     let (runs, mailbox) = (broker.clone(), cluster.link.mailbox_with_own(Topic::Delivery));
     background.spawn(async move { runs.run(mailbox).await });
     broker
+}
+
+/// Who is online: on the other nodes too, if there are any.
+pub(super) fn presence(
+    local: LocalPresence,
+    cluster: Option<&Cluster>,
+    config: &Config,
+    background: &Tasks<'_>,
+) -> Arc<dyn Presence> {
+    let Some(Cluster { link, members }) = cluster else { return Arc::new(local) };
+    let settings = &config.cluster;
+    let presence = ClusterPresence::linked(local, link, members, settings.answer_timeout, config.online.max_leaves);
+    let (runs, link, announce) = (presence.clone(), link.clone(), settings.announce);
+    let mailbox = link.mailbox(Topic::Presence);
+    background.spawn(async move { runs.run_linked(&link, mailbox, announce).await });
+    presence
 }
 
 /// Connects, now that everybody who reads messages is there, and takes this node's name. Refused when another node has it.

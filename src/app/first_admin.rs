@@ -37,6 +37,22 @@ impl App {
         given: Option<Secret>,
         terminal: bool,
     ) -> Result<FirstAdministrator, StartError> {
+        let store = self.services.store();
+        if !store.first_admin_needed().await? {
+            return Ok(FirstAdministrator::Exists);
+        }
+        // Of nodes that start at once on an empty database one makes the account, the others find it.
+        let alone = store.alone().await?;
+        let made = self.make_first_administrator(given, terminal).await;
+        alone.end().await;
+        made
+    }
+
+    async fn make_first_administrator(
+        &self,
+        given: Option<Secret>,
+        terminal: bool,
+    ) -> Result<FirstAdministrator, StartError> {
         if !self.services.store().first_admin_needed().await? {
             return Ok(FirstAdministrator::Exists);
         }
@@ -59,7 +75,7 @@ impl App {
         };
         match create(&self.services, &password).await {
             Ok(()) => Ok(made),
-            // Another process that started at the same time was faster, and has its own password.
+            // Another process was faster, and has its own password: on SQLite nobody waits.
             Err(StartError::AdminExists) if !self.services.store().first_admin_needed().await? => {
                 if let FirstAdministrator::InFile(path) = made {
                     std::fs::remove_file(&path).map_err(|source| StartError::AdminFile { path, source })?;

@@ -1,5 +1,5 @@
-//! The goodbye, in this order: nobody comes in any more, sockets are told and close spread over `server.drain` while
-//! requests end, jobs stop, the other nodes are told, background tasks end, the log is written, the database closes.
+//! The goodbye, in this order: nobody comes in any more, sockets are told and close spread over `server.drain` while requests
+//! end, jobs stop, the other nodes are told, background tasks end, the log is written, the database closes.
 
 use std::io;
 use std::time::Duration;
@@ -60,6 +60,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
 
+    use bytes::Bytes;
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};
     use tokio_util::task::TaskTracker;
@@ -85,6 +86,7 @@ mod tests {
             agent: Arc::default(),
             logged_in_at: now,
             expires_at: now + chrono::TimeDelta::days(1),
+            answer: Bytes::new(),
         }
     }
 

@@ -28,14 +28,11 @@ pub use reload::Reloader;
 use crate::events::Registry;
 use crate::http::{self, Gate, Patience, SocketDoor, Tls};
 use crate::jobs::Board;
-use crate::realtime::LocalPresence;
 use crate::services::Services;
 
 /// A built server that does not listen yet.
 pub struct App {
     services: Services,
-    /// Flushed by a background task, which needs it as what it is.
-    presence: Arc<LocalPresence>,
     registry: Arc<Registry>,
     board: Arc<Board>,
     stop: CancellationToken,

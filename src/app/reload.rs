@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{App, StartError};
-use crate::auth::{Issuers, Keyring};
+use crate::auth::Issuers;
 use crate::config::Config;
 use crate::http::Tls;
-use crate::services::Services;
+use crate::services::{Services, open_keys};
 
 /// What of a running server can be replaced.
 #[derive(Clone)]
@@ -25,9 +25,9 @@ impl App {
 impl Reloader {
     /// Takes over settings that were checked, and reads the files they name: signing keys, other systems' keys, our
     /// certificate. An error changes nothing. Blocks for some milliseconds.
-    pub fn reload(&self, config: Config) -> Result<(), StartError> {
+    pub async fn reload(&self, config: Config) -> Result<(), StartError> {
         let (auth, server) = (&config.auth, &config.server);
-        let keyring = Keyring::open(&config.data.dir, auth, self.services.clock().now())?;
+        let keyring = open_keys(&config, self.services.store(), self.services.clock().now()).await??;
         let issuers = Issuers::open(auth, server.timezone)?;
         if let Some(tls) = &self.tls {
             // The last that may fail, so that nothing is half done.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Permissions;
@@ -12,7 +13,8 @@ use super::Permissions;
 pub const KEY_ISSUER: &str = "key";
 
 /// A user: the pair (issuer, id), written as on the wire: `42` for the default issuer, `shop:42` for any other.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct UserKey(Arc<str>);
 
 impl UserKey {

@@ -22,7 +22,7 @@ pub use address::{client_ip, limit_key, masked, network_of, origin_allowed};
 pub use api_key::{ApiKey, KeyTerms, MAX_KEY_ADDRESSES, looks_like_api_key, network};
 pub use identity::{Identity, KEY_ISSUER, Rights, UserKey};
 pub use issuers::{Foreign, IssuerError, Issuers, OWN_ISSUER};
-pub use keys::{KeyError, Keyring};
+pub use keys::{KeyError, Keyring, MasterKey, SealedKey};
 pub use limits::{Failures, Rate};
 pub use password::{
     Cost, MAX_PASSWORD, MIN_PASSWORD, PasswordError, PasswordRule, Passwords, check_rule, random_password,

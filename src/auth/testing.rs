@@ -28,6 +28,7 @@ pub(super) fn auth() -> Auth {
         audience: "rollcall".into(),
         algorithm: Algorithm::HS256,
         signing_key: Secret::default(),
+        master_key: Secret::default(),
         previous_signing_key: Secret::default(),
         key_rotation: days(30),
         key_overlap: days(7),

@@ -12,6 +12,7 @@ mod lock;
 mod migrate;
 mod password;
 mod serve;
+mod signing_keys;
 mod token;
 mod user;
 
@@ -73,6 +74,9 @@ enum Command {
     /// Manage API keys of other programs
     #[command(subcommand)]
     Key(key::What),
+    /// Manage the keys that sign tokens, where several nodes share them
+    #[command(subcommand)]
+    SigningKeys(signing_keys::What),
     /// Write database, keys and settings to one file; a server may run meanwhile
     #[command(after_help = backup::BACKUP_HELP)]
     Backup {
@@ -133,6 +137,7 @@ impl Command {
             Command::User(what) => user::run(&load(file)?.config, what).await,
             Command::Token(what) => token::run(&load(file)?.config, what).await,
             Command::Key(what) => key::run(&load(file)?.config, what).await,
+            Command::SigningKeys(what) => signing_keys::run(&load(file)?.config, what).await,
             Command::Backup { file: to, force } => backup::back_up(&load(file.clone())?, file.as_deref(), &to, force),
             Command::Restore { file: from, force } => backup::restore(&load(file)?.config, &from, force).await,
             Command::Health => health::run(&load(file)?.config).await,

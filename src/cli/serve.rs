@@ -56,7 +56,7 @@ async fn serve(mut reading: Reading, mut hangups: Signal, stop: CancellationToke
     let reloader = app.reloader();
     let again = async {
         while hangups.recv().await.is_some() {
-            reading.again(&reloader);
+            reading.again(&reloader).await;
         }
         std::future::pending().await
     };
@@ -75,8 +75,8 @@ struct Reading {
 
 impl Reading {
     /// Reads everything again and says what changed. What cannot be used is refused as a whole.
-    fn again(&mut self, reloader: &Reloader) {
-        match self.try_again(reloader) {
+    async fn again(&mut self, reloader: &Reloader) {
+        match self.try_again(reloader).await {
             Ok(changes) => {
                 tracing::info!(changes = changes.len(), "settings, keys and certificates were read again");
                 for change in changes {
@@ -87,11 +87,11 @@ impl Reading {
         }
     }
 
-    fn try_again(&mut self, reloader: &Reloader) -> Result<Vec<Change>, Failure> {
+    async fn try_again(&mut self, reloader: &Reloader) -> Result<Vec<Change>, Failure> {
         let new = load(self.file.clone())?;
         telemetry::check(&new.config.log).and_then(|()| jobs::check(&new.config)).map_err(Failure::new)?;
         let (loaded, changes) = self.loaded.take_over(&new)?;
-        reloader.reload(loaded.config.clone())?;
+        reloader.reload(loaded.config.clone()).await?;
         self.level.set(&loaded.config.log).map_err(Failure::new)?;
         self.loaded = loaded;
         Ok(changes)

@@ -130,7 +130,7 @@ pub(super) fn together(config: &Config, settings: &Settings) -> Result<(), Confi
     for key in ["auth.audience", "auth.issuer", "data.dir", "database.url"] {
         check.not_empty(key)?;
     }
-    check.cluster(cluster, database)?;
+    check.cluster(cluster, database, &auth.master_key)?;
     check.form("auth.default_issuer", auth.default_issuer.len() <= 32)?;
     issuers::check(&auth.issuers, &auth.default_issuer).map_err(ConfigError)?;
     if database.tls_cert.as_os_str().is_empty() != database.tls_key.as_os_str().is_empty() {
@@ -185,7 +185,7 @@ impl Check<'_> {
     }
 
     /// What several nodes need, and in which order they give each other up.
-    fn cluster(&self, cluster: &Cluster, database: &Database) -> Result<(), ConfigError> {
+    fn cluster(&self, cluster: &Cluster, database: &Database, master: &Secret) -> Result<(), ConfigError> {
         self.form("cluster.node", is_node(&cluster.node))?;
         self.form("cluster.prefix", !cluster.prefix.is_empty() && is_table_prefix(&cluster.prefix))?;
         self.less(("cluster.announce", cluster.announce), ("cluster.suspect", cluster.suspect))?;
@@ -198,7 +198,12 @@ impl Check<'_> {
                            database.url to a PostgreSQL or MySQL URL, or leave cluster.redis_url empty.";
             return self.refuse("cluster.redis_url", problem);
         }
-        Ok(())
+        if !url.is_empty() && master.is_empty() {
+            let problem = "is set, so auth.master_key must be: the nodes share their signing keys, encrypted with it, by the \
+                           database. `openssl rand -base64 48` makes a good one; give every node the same.";
+            return self.refuse("cluster.redis_url", problem);
+        }
+        if master.is_empty() { Ok(()) } else { self.long_enough("auth.master_key", master) }
     }
 
     /// Who only waits for a ping must not be swept away meanwhile.

@@ -32,7 +32,8 @@ use layers::Settings;
 pub const DEFAULT_FILE: &str = include_str!("../../config/rollcall.toml");
 
 /// The keys that are never printed, and may be read from a file.
-const SECRETS: [&str; 4] = ["auth.previous_signing_key", "auth.signing_key", "cluster.redis_url", "database.url"];
+const SECRETS: [&str; 5] =
+    ["auth.master_key", "auth.previous_signing_key", "auth.signing_key", "cluster.redis_url", "database.url"];
 
 /// One sentence for people: which key, where it was set, and the way out. Never a secret.
 #[derive(Debug, thiserror::Error)]

@@ -195,6 +195,9 @@ pub struct Auth {
     pub signing_key: Secret,
     /// The key before it, accepted but not used to sign. Empty means none.
     pub previous_signing_key: Secret,
+    /// What generated keys are encrypted with in the database that several nodes share; at least 32 characters. Empty where a node is
+    /// alone.
+    pub master_key: Secret,
     /// Age at which a generated key is replaced; zero means never.
     #[serde(with = "humantime_serde")]
     pub key_rotation: Duration,
@@ -240,7 +243,7 @@ pub struct Auth {
     pub max_keys: usize,
     /// Unknown API keys from one address a minute, at most. A good key is never refused for them.
     pub failed_keys: u32,
-    /// How often a change made by another process (the command line) is looked for.
+    /// How often a change made by another process (the command line, another node) is looked for; those of nodes at least every 2 s.
     #[serde(with = "humantime_serde")]
     pub follow_interval: Duration,
     /// Time after its last look-up in which a session may open sockets while the database is away; zero means never.

@@ -241,7 +241,8 @@ fn several_nodes_need_a_database_that_they_can_share() {
         "cluster.redis_url from ROLLCALL__CLUSTER__REDIS_URL is for several nodes, which share one database, but database.url is a \
          SQLite file; set database.url to a PostgreSQL or MySQL URL, or leave cluster.redis_url empty."
     );
-    let loaded = with_env(&[redis, ("ROLLCALL__DATABASE__URL", "postgres://db/rollcall")]).expect("settings");
+    let (database, master) = (("ROLLCALL__DATABASE__URL", "postgres://db/rollcall"), "m".repeat(32));
+    let loaded = with_env(&[redis, database, ("ROLLCALL__AUTH__MASTER_KEY", &master)]).expect("settings");
     let effective = loaded.effective();
     assert!(effective.contains("redis_url = \"redis://me:(hidden)@redis:6379\""), "{effective}");
     let error = with_env(&[("ROLLCALL__CLUSTER__REDIS_URL", "redis:6379")]).expect_err("a refusal");
@@ -370,4 +371,21 @@ fn an_unknown_time_zone_is_refused_with_the_nearest_one() {
         with_file("[server]\ntimezone = \"Asia/Shanghai\"").expect("settings").config.server.timezone.name(),
         "Asia/Shanghai"
     );
+}
+
+#[test]
+fn several_nodes_need_a_key_for_their_keys() {
+    let settings = |master: &str| {
+        let url = "postgres://rollcall@localhost/rollcall";
+        with_env(&[
+            ("ROLLCALL__CLUSTER__REDIS_URL", "redis://localhost:6379"),
+            ("ROLLCALL__DATABASE__URL", url),
+            ("ROLLCALL__AUTH__MASTER_KEY", master),
+        ])
+    };
+    let missing = settings("").expect_err("a refusal");
+    assert!(missing.contains("auth.master_key") && missing.contains("openssl rand"), "{missing}");
+    let short = settings("short").expect_err("a refusal");
+    assert!(short.contains("ROLLCALL__AUTH__MASTER_KEY") && short.contains("fewer than 32"), "{short}");
+    assert!(!settings(&"m".repeat(32)).expect("settings").effective().contains("mmm"), "it is a secret");
 }

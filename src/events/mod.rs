@@ -34,7 +34,10 @@ pub const PUSHES: &[(&str, &str)] = &[
     ("auth/expiring", "The token ends in less than a minute."),
     ("auth/changed", "The user's permissions changed."),
     ("server/draining", "This node is about to stop; come back elsewhere or later."),
-    ("online/diff", "What changed in the online list since `prev`."),
+    (
+        "online/diff",
+        "What changed in the online list since `prev`; with several nodes, of how many of them it tells: `nodes`.",
+    ),
     ("monitor/sample", "One sample of the server's gauges."),
     ("notice", "Something to tell people."),
     ("notice/changed", "A notice has a new text."),

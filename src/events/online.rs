@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Context, Event, EventError};
 use crate::auth::Permission;
 use crate::protocol::Code;
-use crate::realtime::{OnlineCounts, PresenceError};
+use crate::realtime::{Nodes, OnlineCounts, PresenceError};
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Subscribe {}
@@ -21,6 +21,8 @@ pub(super) struct Subscribed {
     rev: u64,
     /// How many are online now.
     counts: OnlineCounts,
+    /// Of how many nodes they are, and the differences will be.
+    nodes: Nodes,
 }
 
 impl Event for Subscribe {
@@ -31,7 +33,7 @@ impl Event for Subscribe {
 
     async fn handle(self, context: &Context) -> Result<Subscribed, EventError> {
         let (counts, state) = context.services.presence().subscribe(&context.client).await.map_err(unavailable)?;
-        Ok(Subscribed { rev: state.rev, counts })
+        Ok(Subscribed { rev: state.rev, counts, nodes: state.nodes })
     }
 
     fn after_reply(context: &Context) {
@@ -48,7 +50,7 @@ impl Event for Unsubscribe {
     async fn handle(self, context: &Context) -> Result<Subscribed, EventError> {
         context.services.presence().unsubscribe(&context.client);
         let (counts, state) = context.services.presence().counts().await.map_err(unavailable)?;
-        Ok(Subscribed { rev: state.rev, counts })
+        Ok(Subscribed { rev: state.rev, counts, nodes: state.nodes })
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) fn live() -> Response {
 }
 
 /// `GET /health/ready`: 200, also `degraded` without Redis, which sending callers elsewhere would not mend; or 503 without the
-/// database and while this node stops or is drained.
+/// database, while it catches up with what other nodes did meanwhile, and while this node stops or is drained.
 #[handler]
 pub(super) async fn ready(Data(services): Data<&Services>) -> Result<Response, Problem> {
     let refused = |code, detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(1);
@@ -25,6 +25,9 @@ pub(super) async fn ready(Data(services): Data<&Services>) -> Result<Response, P
         Ok(Ready::Degraded) => Ok(Json(json!({"status": "degraded"})).into_response()),
         Err(NotReady::Draining) => {
             Err(refused("draining", "This server takes nobody in: it stops, or is being emptied."))
+        }
+        Err(NotReady::Fenced) => {
+            Err(refused("fenced", "This server has not heard for a while of what was taken away."))
         }
         Err(NotReady::Database) => Err(refused("database", "The server cannot reach its data right now.")),
     }

@@ -16,7 +16,7 @@ use super::page::filter;
 use super::security::{bearer, origin, request_id};
 use super::socket::SocketDoor;
 use crate::auth::{Identity, Permission, UserKey};
-use crate::realtime::{Column, OnlineClient, OnlineFilter, OnlineQuery, Target};
+use crate::realtime::{Column, OnlineClient, OnlineFilter, OnlineQuery, Page, Target};
 use crate::services::{Kick, KickRefused, Services, Whom};
 
 /// HotGo's codes: done, failed, not logged in, not permitted.
@@ -116,11 +116,12 @@ async fn online_list(request: &Request, services: &Services) -> Result<Value, Fa
     let checked = |key: &str| filter(key, value(key)).map_err(|_| invalid(key));
     let times: Vec<_> =
         asked.iter().filter(|(name, _)| name.starts_with("firstTime")).map(|(_, value)| time(value, zone)).collect();
-    let username = checked("username")?;
     let query = OnlineQuery {
         filter: OnlineFilter {
             users: checked("userId")?.map(|user| UserKey::from_wire(&user)).into_iter().collect(),
-            username: username.clone(),
+            // Exactly this name, as in HotGo; ours looks for a part of it.
+            username_is: checked("username")?,
+            present: true,
             ip_contains: checked("ip")?,
             logged_in_from: times.first().copied().flatten(),
             logged_in_to: times.get(1).copied().flatten(),
@@ -128,15 +129,12 @@ async fn online_list(request: &Request, services: &Services) -> Result<Value, Fa
         },
         sort: Column::FirstTime,
         descending: false,
-        offset: 0,
-        limit: usize::MAX,
+        offset: (page - 1).saturating_mul(size),
+        limit: size,
         whole_ip: caller.may(Permission::OnlineIp),
     };
-    let mut rows = services.presence().clients(&query).await.map_err(|_| failed("数据暂时不可用"))?.list;
-    // Exactly this name, as in HotGo; ours looks for a part of it.
-    rows.retain(|row| username.as_deref().is_none_or(|name| *row.username == *name) && !row.leaving);
-    let total = rows.len();
-    let list: Vec<Row> = rows.into_iter().skip((page - 1).saturating_mul(size)).take(size).map(row).collect();
+    let Page { list, total, .. } = services.presence().clients(&query).await.map_err(|_| failed("数据暂时不可用"))?;
+    let list: Vec<Row> = list.into_iter().map(row).collect();
     Ok(json!({"list": list, "page": page, "pageSize": size, "pageCount": total.div_ceil(size), "totalCount": total}))
 }
 

@@ -19,6 +19,7 @@ use super::gate::Gate;
 use super::memory::{Memory, memory};
 use crate::cluster::Cluster;
 use crate::events::Registry;
+use crate::realtime::OnlineCounts;
 use crate::services::Services;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -45,7 +46,7 @@ async fn scrape(
     let figures = Figures {
         entries,
         database: services.database_latency().await,
-        online: services.presence().counts().await.ok().map(|(counts, _)| (counts.clients as u64, counts.users as u64)),
+        online: services.presence().here(),
         services: services.clone(),
         registry: registry.clone(),
     };
@@ -64,7 +65,7 @@ async fn scrape(
 struct Figures {
     entries: Vec<(&'static str, usize)>,
     database: Option<Duration>,
-    online: Option<(u64, u64)>,
+    online: OnlineCounts,
     services: Services,
     registry: Arc<Registry>,
 }
@@ -80,10 +81,9 @@ impl Collector for Figures {
         let mut out = Out(encoder);
         let version = env!("CARGO_PKG_VERSION");
         out.gauges("rollcall_build", "The release, as a label.", "version", [(version.to_owned(), 1.0)])?;
-        if let Some((clients, users)) = self.online {
-            out.gauge("rollcall_clients", "Clients online, as in the online list.", clients as f64)?;
-            out.gauge("rollcall_users", "Distinct users online.", users as f64)?;
-        }
+        let online = &self.online;
+        out.gauge("rollcall_clients", "Clients of this node, as in the online list.", online.clients as f64)?;
+        out.gauge("rollcall_users", "Distinct users of this node.", online.users as f64)?;
         let handshakes = self.services.handshakes().all().into_iter().map(|(word, count)| (word.to_owned(), count));
         out.counters("rollcall_handshakes", "Handshakes by result.", "result", handshakes)?;
         let ends = self.services.manager().ends().into_iter().map(|(cause, count)| (cause.word(), count));

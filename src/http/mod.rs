@@ -17,6 +17,7 @@ mod security;
 mod serve;
 mod socket;
 mod spa;
+mod stream;
 mod tls;
 
 use std::panic::AssertUnwindSafe;
@@ -40,7 +41,7 @@ pub(crate) use spa::build_id;
 pub use tls::{Tls, TlsError};
 
 use crate::jobs::Board;
-use crate::services::Services;
+use crate::services::{Fence, Services};
 use cors::Cors;
 use security::RequestId;
 
@@ -106,13 +107,17 @@ impl<E: Endpoint<Output: IntoResponse>> Outermost<E> {
         if let Some(problem) = self.gate.turn_away(&request) {
             return problem.into_response(id);
         }
+        if self.services.fence() != Fence::Open && asks_for_data(request.uri().path()) {
+            return Problem::unavailable().into_response(id);
+        }
         let server = &self.services.config().server;
         let body = match read_body(&mut request, server.max_body, server.request_timeout).await {
             Ok(body) => body,
             Err(problem) => return problem.into_response(id),
         };
         fill_in_body(&mut request, body);
-        let answering = AssertUnwindSafe(self.routes.call(request)).catch_unwind();
+        // Boxed, or all that stands around it would be kilobytes, moved from hand to hand with each request.
+        let answering = AssertUnwindSafe(Box::pin(self.routes.call(request))).catch_unwind();
         match tokio::time::timeout(server.request_timeout, answering).await {
             Ok(Ok(Ok(response))) => response.into_response(),
             Ok(Ok(Err(error))) => problem_of(error).into_response(id),
@@ -121,6 +126,12 @@ impl<E: Endpoint<Output: IntoResponse>> Outermost<E> {
             Err(_) => Problem::unavailable().into_response(id),
         }
     }
+}
+
+/// Whether the answer depends on who may see or do what. The page, the documents and the health of this node do not; a
+/// handshake is told in its own way.
+fn asks_for_data(path: &str) -> bool {
+    path.starts_with("/api/") || path.starts_with("/admin/") || path.starts_with("/socket/")
 }
 
 /// Nobody sends a body with DELETE unless there is something to say; the framework wants one all the same.

@@ -7,7 +7,6 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,12 +14,11 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Request, Response};
-use rustix::net::sockopt::set_tcp_user_timeout;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::gate::{Gate, Unwelcome, Visit};
+use super::stream::{Plain, Standing, set_patience};
 use super::tls::Tls;
 use crate::realtime::Wire;
 
@@ -37,13 +36,6 @@ use crate::realtime::Wire;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for the rest of an answer on a connection that has to leave. An idle one leaves at once.
 const PARTING: Duration = Duration::from_secs(1);
-
-/// No request has come yet.
-const NEW: u8 = 0;
-/// One is being answered.
-const AT_WORK: u8 = 1;
-/// The last one has been answered, or its answer is on its way out.
-const ANSWERED: u8 = 2;
 
 /// What a connection may take.
 #[derive(Clone, Copy, Debug)]
@@ -56,13 +48,26 @@ pub(crate) struct Patience {
 
 /// The raw stream that a successful upgrade will yield, in a request's extensions.
 #[derive(Clone)]
-pub(super) struct Upgrade(Arc<Mutex<Option<OnUpgrade>>>);
+pub(super) struct Upgrade {
+    promised: Arc<Mutex<Option<OnUpgrade>>>,
+    standing: Standing,
+}
+
+/// A connection that is HTTP's no more.
+pub(super) struct Upgraded {
+    pub(super) wire: Arc<Wire>,
+    /// What has been read from it already.
+    pub(super) early: Vec<u8>,
+    /// What has to be written first.
+    pub(super) answer: Bytes,
+}
 
 impl Upgrade {
-    /// The future of the stream and of what has been read from it already; `None` the second time. It yields nothing when the
+    /// The future of the stream; `None` the second time. Whoever takes it answers with 101. It yields nothing when the
     /// connection broke before.
-    pub(super) fn take(&self) -> Option<impl Future<Output = Option<(Arc<Wire>, Vec<u8>)>> + use<>> {
-        let upgrade = self.0.lock().expect("nothing panics while holding it").take()?;
+    pub(super) fn take(&self) -> Option<impl Future<Output = Option<Upgraded>> + use<>> {
+        let upgrade = self.promised.lock().expect("nothing panics while holding it").take()?;
+        self.standing.upgraded();
         Some(async { raw(upgrade.await.ok()?) })
     }
 }
@@ -120,7 +125,8 @@ where
                     tracing::info!("connections are accepted again");
                 }
                 match house.gate.enter(peer.ip()) {
-                    Ok(visit) => _ = connections.spawn(met(stream, peer, visit, house.clone())),
+                    // Boxed: kilobytes that would be moved several times on their way into a task.
+                    Ok(visit) => _ = connections.spawn(Box::pin(met(stream, peer, visit, house.clone()))),
                     Err(unwelcome) if house.tls.is_none() => refuse(&stream, unwelcome),
                     Err(_) => {}
                 }
@@ -166,11 +172,13 @@ where
 {
     // Small frames must not wait for more (Nagle).
     let _ = stream.set_nodelay(true);
-    let _ = set_tcp_user_timeout(&stream, u32::try_from(house.patience.reader.as_millis()).unwrap_or(u32::MAX));
+    let standing = Standing::default();
     let addresses = (house.local.clone(), RemoteAddr(poem::Addr::from(peer)));
     let Some(tls) = house.tls.clone() else {
-        return connection(stream, Scheme::HTTP, addresses, visit, house).await;
+        let stream = Plain::new(stream, standing.clone(), house.patience.reader);
+        return connection(stream, Scheme::HTTP, standing, addresses, visit, house).await;
     };
+    set_patience(&stream, house.patience.reader);
     let mut visit = visit;
     let encrypted = tokio::select! {
         accepted = tokio::time::timeout(house.patience.header, tls.accept(stream)) => accepted,
@@ -179,27 +187,27 @@ where
     };
     // Whoever speaks no TLS, or too slowly, is not worth a line in the log.
     if let Ok(Ok(stream)) = encrypted {
-        connection(stream, Scheme::HTTPS, addresses, visit, house).await;
+        connection(stream, Scheme::HTTPS, standing, addresses, visit, house).await;
     }
 }
 
 async fn connection<E>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     scheme: Scheme,
+    standing: Standing,
     addresses: (LocalAddr, RemoteAddr),
     mut visit: Visit,
     house: Arc<House<E>>,
 ) where
     E: Endpoint<Output = Response> + 'static,
 {
-    let standing = Arc::new(AtomicU8::new(NEW));
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (house, scheme, (local, remote)) = (house.clone(), scheme.clone(), addresses.clone());
         let standing = standing.clone();
         async move {
-            standing.store(AT_WORK, Ordering::Relaxed);
-            let answer = respond(request, scheme, local, remote, &house.endpoint).await;
-            standing.store(ANSWERED, Ordering::Relaxed);
+            standing.at_work();
+            let answer = respond(request, scheme, &standing, (local, remote), &house.endpoint).await;
+            standing.answered();
             Ok::<_, Infallible>(answer)
         }
     });
@@ -217,25 +225,26 @@ async fn connection<E>(
     }
     // An idle one ends with this.
     connection.as_mut().graceful_shutdown();
-    match standing.load(Ordering::Relaxed) {
-        NEW => {}
-        AT_WORK => _ = connection.await,
-        _ => _ = tokio::time::timeout(PARTING, connection).await,
+    if standing.is_at_work() {
+        let _ = connection.await;
+    } else if !standing.is_new() {
+        let _ = tokio::time::timeout(PARTING, connection).await;
     }
 }
 
 async fn respond<E>(
     mut request: hyper::Request<Incoming>,
     scheme: Scheme,
-    local: LocalAddr,
-    remote: RemoteAddr,
+    standing: &Standing,
+    (local, remote): (LocalAddr, RemoteAddr),
     endpoint: &E,
 ) -> hyper::Response<impl hyper::body::Body<Data = Bytes, Error = io::Error> + use<E>>
 where
     E: Endpoint<Output = Response>,
 {
     // Taken before the conversion, which would hide it behind poem's own type.
-    let upgrade = Upgrade(Arc::new(Mutex::new(Some(hyper::upgrade::on(&mut request)))));
+    let promised = Arc::new(Mutex::new(Some(hyper::upgrade::on(&mut request))));
+    let upgrade = Upgrade { promised, standing: standing.clone() };
     request.extensions_mut().insert(upgrade);
     let request = Request::from((request, local, remote, scheme));
     endpoint.get_response(request).await.into()
@@ -243,25 +252,20 @@ where
 
 /// The stream without hyper and tokio-rustls around it, and a copy of what they have read: however little that is, theirs keeps a
 /// buffer of kilobytes.
-fn raw(upgraded: Upgraded) -> Option<(Arc<Wire>, Vec<u8>)> {
-    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+fn raw(upgraded: hyper::upgrade::Upgraded) -> Option<Upgraded> {
+    let upgraded = match upgraded.downcast::<TokioIo<Plain>>() {
         Ok(parts) => {
-            let tcp = without_patience(parts.io.into_inner());
-            return Some((Arc::new(Wire::plain(tcp)), parts.read_buf.to_vec()));
+            let (tcp, answer) = parts.io.into_inner().into_parts();
+            return Some(Upgraded { wire: Arc::new(Wire::plain(tcp)), early: parts.read_buf.to_vec(), answer });
         }
         Err(upgraded) => upgraded,
     };
     let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
     let (tcp, connection) = parts.io.into_inner().into_inner();
-    let tcp = without_patience(tcp);
+    // A socket's queue has bounds of its own, and its heartbeat knows better whether anybody is there.
+    set_patience(&tcp, Duration::ZERO);
     let (wire, early) = Wire::tls(tcp, connection);
-    Some((Arc::new(wire), [&parts.read_buf[..], &early].concat()))
-}
-
-/// A socket's queue has bounds of its own, and its heartbeat knows better whether anybody is there.
-fn without_patience(tcp: TcpStream) -> TcpStream {
-    let _ = set_tcp_user_timeout(&tcp, 0);
-    tcp
+    Some(Upgraded { wire: Arc::new(wire), early: [&parts.read_buf[..], &early].concat(), answer: Bytes::new() })
 }
 
 fn is_one_peers_fault(error: &io::Error) -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use chrono::SecondsFormat;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::web::Data;
@@ -16,12 +17,12 @@ use tokio_util::task::TaskTracker;
 use super::error::Problem;
 use super::gate::full;
 use super::security::{header_token, origin, page_allowed};
-use super::serve::Upgrade;
+use super::serve::{Upgrade, Upgraded};
 use crate::auth::{Identity, Permissions, limit_key, looks_like_api_key};
 use crate::events::Registry;
 use crate::protocol::{CloseCode, CloseReason, Message};
 use crate::realtime::{ConnectionLimits, Interest, NewClient, Refused, Registration, Wire, run, send_away};
-use crate::services::{Denied, Door, KeyDenied, Origin, Services, ended_words};
+use crate::services::{Denied, Door, Fence, KeyDenied, Origin, Services, ended_words};
 
 /// RFC 6455 section 1.3.
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -121,15 +122,15 @@ pub(crate) async fn open_socket(
     };
     let (services, registry, tasks) = (services.clone(), door.registry.clone(), door.tasks.clone());
     door.tasks.spawn(async move {
-        let Some((stream, early)) = upgrade.await else { return };
+        let Some(Upgraded { wire, early, answer }) = upgrade.await else { return };
         let opened = match admitted {
-            Ok(admitted) => open(&services, admitted, from, stream.clone()).await,
+            Ok(admitted) => open(&services, admitted, from, wire.clone(), answer.clone()).await,
             Err(reason) => Err(reason),
         };
         match opened {
             // A task of its own, which is as large as it needs and lives as long as the socket; this one ends.
-            Ok(registration) => _ = tasks.spawn(stay(services, registry, registration, stream, early)),
-            Err(reason) => send_away(stream, &reason).await,
+            Ok(registration) => _ = tasks.spawn(stay(services, registry, registration, wire, early)),
+            Err(reason) => send_away(wire, answer, &reason).await,
         }
     });
     Ok(switching_protocols(&key, offers_v1))
@@ -208,6 +209,10 @@ async fn admit(request: &Request, services: &Services, from: &Origin) -> Result<
             let _ = services.tickets().take(&ticket);
         }
         return Err(too_busy(services, "This server has as many sockets as it takes."));
+    }
+    if services.fence() != Fence::Open {
+        let close = CloseReason { retry_after_ms: Some(1000), ..CloseReason::new(CloseCode::Overload) };
+        return Err(Refusal { problem: Problem::unavailable(), close });
     }
     let identified = match credential {
         None => Err(Denied::Missing),
@@ -298,7 +303,8 @@ async fn open(
     services: &Services,
     admitted: Admitted,
     from: Origin,
-    stream: Arc<Wire>,
+    wire: Arc<Wire>,
+    answer: Bytes,
 ) -> Result<Registration, CloseReason> {
     let Admitted { identity, scopes, as_session, changes } = admitted;
     let session = identity.session;
@@ -314,17 +320,22 @@ async fn open(
         agent: from.agent,
         logged_in_at: identity.logged_in_at,
         expires_at,
+        answer,
     };
     // What another node publishes once the client has read `connected` shall reach it.
     let _expected = match services.broker().expect(Interest::User(identity.user.clone())) {
         Some(expecting) => Some(expecting.await),
         None => None,
     };
-    let registration =
-        services.manager().register(new, stream).map_err(|refused| not_taken(refused, services).close)?;
+    // What another node publishes once the client has read `connected` shall reach it.
+    let _expected = match services.broker().expect(Interest::User(identity.user.clone())) {
+        Some(expecting) => Some(expecting.await),
+        None => None,
+    };
+    let registration = services.manager().register(new, wire).map_err(|refused| not_taken(refused, services).close)?;
     let client = registration.client();
     tracing::info!(client.id = %client.id, user.id = %client.user, request.id = from.request_id, "socket opened");
-    client.send(&greeting(services, client));
+    client.greet(&greeting(services, client));
     // From here on a kick finds the client. Whatever was taken away since the look-up may have missed it, so that one more look
     // closes the gap.
     if services.changes() != changes
@@ -342,7 +353,7 @@ fn stay(
     services: Services,
     registry: Arc<Registry>,
     registration: Registration,
-    stream: Arc<Wire>,
+    wire: Arc<Wire>,
     early: Vec<u8>,
 ) -> impl Future<Output = ()> + Send {
     let client = registration.client().clone();
@@ -351,7 +362,7 @@ fn stay(
         let (max_frame, frames_per_second) = (socket.max_frame, socket.frames_per_second);
         ConnectionLimits { max_frame, frames_per_second, frame_burst: socket.frame_burst }
     };
-    let running = run(registration, stream, early, registry, limits);
+    let running = run(registration, wire, early, registry, limits);
     async move {
         running.await;
         tracing::info!(client.id = %client.id, user.id = %client.user, cause = ?client.end(), "socket closed");

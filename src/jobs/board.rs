@@ -2,9 +2,7 @@
 //! begins is decided here, because the engine lets runs of one job overlap.
 
 use std::future::ready;
-use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
@@ -13,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::history::History;
-use super::{Job, Run, Trigger, timetable};
+use super::due::{due, parse};
+use super::lease::{PACE, Pace};
+use super::turn::{Runner, Turn};
+use super::{Job, Run, Runs, Trigger, timetable};
 use crate::services::Services;
 
 /// The jobs of this node, running by the clock until [`Board::stop`].
@@ -34,7 +34,9 @@ pub struct JobStatus {
     pub cron: String,
     /// One sentence.
     pub description: &'static str,
-    /// Whether it runs at this moment.
+    /// Where.
+    pub runs: Runs,
+    /// Whether it runs at this moment, on whichever node.
     pub running: bool,
     /// By the machine's clock, to the second; none after the stop.
     pub next_run_at: Option<DateTime<Utc>>,
@@ -47,8 +49,10 @@ pub struct JobStatus {
 pub enum RunRefused {
     /// There is no such job.
     Unknown,
-    /// It runs already, or the server is stopping.
+    /// It runs already, on this node or another, or the server is stopping.
     Running,
+    /// Whether another node runs it cannot be asked.
+    Unavailable,
 }
 
 /// One job on the board.
@@ -57,30 +61,26 @@ struct Post {
     cron_id: Uuid,
 }
 
-struct Runner {
-    job: Job,
-    services: Services,
-    running: AtomicBool,
-    history: Mutex<History>,
-}
-
-/// The right to run, one per job at a time; it comes back however the run ends.
-struct Turn(Arc<Runner>);
-
 impl Board {
     /// Starts every job of the timetable. `Err` names the setting whose cron expression does not work.
     pub async fn start(services: Services, tasks: &TaskTracker) -> Result<Arc<Board>, String> {
         let jobs = timetable(&services.config());
-        Board::start_with(jobs, services, tasks).await
+        Board::start_with(jobs, services, tasks, PACE).await
     }
 
-    async fn start_with(jobs: Vec<Job>, services: Services, tasks: &TaskTracker) -> Result<Arc<Board>, String> {
+    async fn start_with(
+        jobs: Vec<Job>,
+        services: Services,
+        tasks: &TaskTracker,
+        pace: Pace,
+    ) -> Result<Arc<Board>, String> {
         let scheduler =
             JobScheduler::new().await.map_err(|error| format!("The job scheduler did not start: {error}."))?;
         let stop = CancellationToken::new();
         let mut posts = Vec::new();
         for job in jobs {
-            posts.push(put_up(job, &scheduler, &services, tasks, &stop).await?);
+            let runner = Arc::new(Runner::new(job, services.clone(), pace));
+            posts.push(put_up(runner, &scheduler, &services, tasks, &stop).await?);
         }
         scheduler.start().await.map_err(|error| format!("The job scheduler did not start: {error}."))?;
         Ok(Arc::new(Board { posts, scheduler, tasks: tasks.clone(), stop }))
@@ -95,9 +95,10 @@ impl Board {
                 name: runner.job.name,
                 cron: runner.job.cron.clone(),
                 description: runner.job.description,
-                running: runner.running.load(Ordering::Acquire),
+                runs: runner.job.runs,
+                running: runner.is_running() || self.runs_elsewhere(runner).await,
                 next_run_at: next.ok().flatten().filter(|_| !self.stop.is_cancelled()),
-                last_run: runner.history().newest(),
+                last_run: runner.runs().await.into_iter().next(),
             });
         }
         list
@@ -107,13 +108,21 @@ impl Board {
     pub async fn run_now(&self, name: &str) -> Result<Run, RunRefused> {
         let runner = self.runner(name).ok_or(RunRefused::Unknown)?;
         let turn = Turn::take(runner, &self.stop).ok_or(RunRefused::Running)?;
-        let run = self.tasks.spawn(turn.run(Trigger::Manual));
+        let lease = match &runner.leases {
+            None => None,
+            Some(leases) => {
+                let taken = leases.take_now().await.map_err(|_| RunRefused::Unavailable)?;
+                Some(taken.ok_or(RunRefused::Running)?)
+            }
+        };
+        let run = self.tasks.spawn(turn.run(Trigger::Manual, lease));
         run.await.map_err(|_| RunRefused::Running)
     }
 
-    /// The last [`KEPT_RUNS`](super::KEPT_RUNS) runs, newest first; none when there is no such job.
-    pub fn runs(&self, name: &str) -> Option<Vec<Run>> {
-        self.runner(name).map(|runner| runner.history().all())
+    /// The last [`KEPT_RUNS`](super::KEPT_RUNS) runs, newest first: of a job that runs once those of every node. None when there is
+    /// no such job.
+    pub async fn runs(&self, name: &str) -> Option<Vec<Run>> {
+        Some(self.runner(name)?.runs().await)
     }
 
     /// Begins no further run. Those that run are on the tracker.
@@ -124,35 +133,40 @@ impl Board {
         }
     }
 
+    async fn runs_elsewhere(&self, runner: &Runner) -> bool {
+        let Some(leases) = &runner.leases else { return false };
+        leases.holder().await.is_some()
+    }
+
     fn runner(&self, name: &str) -> Option<&Arc<Runner>> {
         self.posts.iter().map(|post| &post.runner).find(|runner| runner.job.name == name)
     }
 }
 
 async fn put_up(
-    job: Job,
+    runner: Arc<Runner>,
     scheduler: &JobScheduler,
     services: &Services,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Post, String> {
-    let runner = Arc::new(Runner::new(job, services.clone()));
+    let (zone, name) = (services.config().server.timezone, runner.job.name);
+    let failed = |what: &dyn std::fmt::Display| format!("The job {name} cannot be planned: {what}.");
+    if runner.leases.is_some() {
+        services.store().prepare_lease(name).await.map_err(|error| failed(&error))?;
+    }
+    let cron = parse(&runner.job.cron).ok_or_else(|| unusable(&runner.job))?;
     // The engine never lets go of what it is given, so it is given only a weak handle.
     let (weak, tasks, stop) = (Arc::downgrade(&runner), tasks.clone(), stop.clone());
     let knock = move |_, _| {
         if let Some(runner) = weak.upgrade() {
-            match Turn::take(&runner, &stop) {
-                Some(turn) => drop(tasks.spawn(turn.run(Trigger::Cron))),
-                None => tracing::debug!(job = runner.job.name, "still running; this run is left out"),
-            }
+            let due = due(&cron, zone, runner.now());
+            tasks.spawn(runner.run_due(due, stop.clone()));
         }
         ready(()).boxed()
     };
-    let zone = services.config().server.timezone;
     let cron_job = CronJob::new_async_tz(&runner.job.cron, zone, knock).map_err(|_| unusable(&runner.job))?;
-    let name = runner.job.name;
-    let cron_id =
-        scheduler.add(cron_job).await.map_err(|error| format!("The job {name} cannot be planned: {error}."))?;
+    let cron_id = scheduler.add(cron_job).await.map_err(|error| failed(&error))?;
     Ok(Post { runner, cron_id })
 }
 
@@ -164,49 +178,10 @@ fn unusable(Job { setting, cron, .. }: &Job) -> String {
     format!("{setting}: {cron:?} is no cron expression; write six fields, seconds first, as \"*/30 * * * * *\".")
 }
 
-impl Runner {
-    fn new(job: Job, services: Services) -> Runner {
-        Runner { job, services, running: AtomicBool::new(false), history: Mutex::default() }
-    }
-
-    fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Turn {
-    fn take(runner: &Arc<Runner>, stop: &CancellationToken) -> Option<Turn> {
-        let free = !stop.is_cancelled() && !runner.running.swap(true, Ordering::AcqRel);
-        free.then(|| Turn(runner.clone()))
-    }
-
-    async fn run(self, trigger: Trigger) -> Run {
-        let Runner { job, services, .. } = &*self.0;
-        let (id, started_at, started) = (Uuid::now_v7(), services.clock().now(), services.clock().monotonic());
-        let result = AssertUnwindSafe((job.run)(services.clone())).catch_unwind().await;
-        let took_ms = services.clock().monotonic().saturating_sub(started).as_millis() as u64;
-        let (evicted, error) = match result.unwrap_or_else(|_| Err("the job panicked; the log says where".to_owned())) {
-            Ok(outcome) => (outcome.affected, None),
-            Err(error) => (0, Some(error)),
-        };
-        if let Some(error) = &error {
-            tracing::error!(job = job.name, run.id = %id, error, "a job failed");
-        }
-        let run = Run { id, started_at, took_ms, trigger, evicted, error };
-        self.0.history().add(run.clone());
-        run
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.running.store(false, Ordering::Release);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use tokio::sync::Semaphore;
 
@@ -217,12 +192,12 @@ mod tests {
     const NEVER: &str = "0 0 0 1 1 *";
 
     fn job(name: &'static str, cron: &str, run: fn(Services) -> crate::jobs::Running) -> Job {
-        Job { name, cron: cron.into(), setting: "socket.sweep", description: "", run }
+        Job { name, cron: cron.into(), setting: "socket.sweep", description: "", runs: Runs::Once, run }
     }
 
     async fn board(job: Job) -> (Arc<Board>, TaskTracker) {
         let tasks = TaskTracker::new();
-        (Board::start_with(vec![job], testing::services().await, &tasks).await.unwrap(), tasks)
+        (Board::start_with(vec![job], testing::services().await, &tasks, PACE).await.unwrap(), tasks)
     }
 
     #[tokio::test]
@@ -263,7 +238,7 @@ mod tests {
         let (board, _tasks) = board(job("fails", NEVER, run)).await;
         assert!(board.run_now("fails").await.unwrap().error.unwrap().contains("panicked"));
         assert_eq!(board.run_now("fails").await.unwrap().error.as_deref(), Some("the disk is full"));
-        let runs = board.runs("fails").unwrap();
+        let runs = board.runs("fails").await.unwrap();
         assert_eq!((runs.len(), runs[0].error.as_deref()), (2, Some("the disk is full")));
     }
 
@@ -279,10 +254,10 @@ mod tests {
         board.stop().await;
         tasks.close();
         tasks.wait().await;
-        assert_eq!(board.runs("often").unwrap()[0].trigger, Trigger::Cron);
+        assert_eq!(board.runs("often").await.unwrap()[0].trigger, Trigger::Cron);
         assert_eq!(board.run_now("often").await, Err(RunRefused::Running), "after the stop");
         assert_eq!(board.run_now("other").await, Err(RunRefused::Unknown));
-        assert!(board.runs("other").is_none());
+        assert!(board.runs("other").await.is_none());
     }
 
     #[tokio::test]
@@ -291,7 +266,7 @@ mod tests {
         let zone = |config: &mut crate::config::Config| config.server.timezone = chrono_tz::Asia::Shanghai;
         let services = testing::app_in_with(folder.path(), zone).await.services().clone();
         let job = job("daily", "0 30 5 * * *", |_| Box::pin(ready(Ok(JobOutcome::default()))));
-        let board = Board::start_with(vec![job], services, &TaskTracker::new()).await.unwrap();
+        let board = Board::start_with(vec![job], services, &TaskTracker::new(), PACE).await.unwrap();
         let next = board.list().await[0].next_run_at.unwrap();
         assert_eq!(next.format("%H:%M:%S").to_string(), "21:30:00", "half past five in Shanghai");
     }
@@ -299,7 +274,8 @@ mod tests {
     #[tokio::test]
     async fn a_bad_cron_expression_names_its_setting() {
         let job = job("bad", "every day", |_| Box::pin(ready(Ok(JobOutcome::default()))));
-        let error = Board::start_with(vec![job], testing::services().await, &TaskTracker::new()).await.err().unwrap();
+        let error =
+            Board::start_with(vec![job], testing::services().await, &TaskTracker::new(), PACE).await.err().unwrap();
         assert!(error.starts_with("socket.sweep: \"every day\""), "{error}");
     }
 }

@@ -49,6 +49,8 @@ pub struct NewClient {
     pub logged_in_at: DateTime<Utc>,
     /// When the token, or the session for clients that know no refresh, ends.
     pub expires_at: DateTime<Utc>,
+    /// The answer to the handshake, as far as it is not out yet: [`Client::greet`] sends it.
+    pub answer: Bytes,
 }
 
 /// A registered socket.
@@ -125,11 +127,17 @@ impl Client {
             expires_at: AtomicI64::new(new.expires_at.timestamp()),
             warned: AtomicBool::new(false),
             vitals,
-            out: Outbound::new(stream),
+            out: Outbound::new(stream, new.answer),
             limits,
             end: OnceLock::new(),
             shut: AtomicBool::new(false),
         }
+    }
+
+    /// The first message, which goes out with the answer to the handshake. What others sent before waits for it.
+    pub fn greet(&self, message: &Message) {
+        self.out.greet(message.frame());
+        self.vitals.frames_out.fetch_add(1, Relaxed);
     }
 
     /// Sends a message, or queues it where the kernel takes no more. A full queue means the peer reads slower than we

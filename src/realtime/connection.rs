@@ -84,9 +84,9 @@ async fn end(registration: Registration, stream: &Wire) {
     linger(stream).await;
 }
 
-/// Tells a peer that is registered nowhere why it may not stay.
-pub async fn send_away(stream: Arc<Wire>, reason: &CloseReason) {
-    let out = Outbound::new(stream.clone());
+/// Tells a peer that is registered nowhere why it may not stay, after the answer to its handshake.
+pub async fn send_away(stream: Arc<Wire>, answer: Bytes, reason: &CloseReason) {
+    let out = Outbound::new(stream.clone(), answer);
     out.close([reason.frame()], true);
     goodbye(&out, &stream).await;
     linger(&stream).await;

@@ -46,17 +46,28 @@ mod sync {
 const SENDERS: u8 = 3;
 /// Frames of each sender.
 const EACH: u8 = 3;
+/// The answer to the handshake and the greeting, which make one frame here.
+const ANSWER: &[u8] = &[6, b'A', 0];
+const GREETING: &[u8] = &[b'G', 0, 0];
 const CLOSE: &[u8] = &[3, b'C', 0];
 const LAST_WORDS: &[u8] = &[5, b'L', 0, 0, 0];
 const ROOMY: QueueLimits = QueueLimits { bytes: 1000, messages: 1000 };
 
 /// Tries orders at random, and with few changes of thread at the worst moments (PCT): with TLS and without.
 fn in_every_order(scenario: impl Fn(Arc<Connection>) + Clone + Send + Sync + 'static) {
+    answering(b"", move |connection| {
+        connection.out.greet(&Bytes::new());
+        scenario(connection);
+    });
+}
+
+/// The same with a connection whose handshake is not answered yet.
+fn answering(answer: &'static [u8], scenario: impl Fn(Arc<Connection>) + Clone + Send + Sync + 'static) {
     let iterations = std::env::var("ROLLCALL_SHUTTLE_ITERATIONS");
     let iterations = iterations.map_or(1000, |number| number.parse().expect("a number"));
     for tls in [false, true] {
         let scenario = scenario.clone();
-        let once = move || scenario(Connection::open(tls));
+        let once = move || scenario(Connection::unanswered(tls, answer));
         shuttle::check_random(once.clone(), iterations);
         shuttle::check_pct(once, iterations, 3);
     }
@@ -68,9 +79,9 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(tls: bool) -> Arc<Connection> {
+    fn unanswered(tls: bool, answer: &'static [u8]) -> Arc<Connection> {
         let wire = Arc::new(Wire::new(tls));
-        Arc::new(Connection { out: Outbound::new(wire.clone()), wire })
+        Arc::new(Connection { out: Outbound::new(wire.clone(), Bytes::from_static(answer)), wire })
     }
 
     /// What the connection's task does on the way out, in the order of `Reader::poll` and `end`.
@@ -191,6 +202,35 @@ fn everything_arrives_without_anybodys_help() {
         assert_eq!(taken(senders), [EACH; SENDERS as usize]);
         task.join().unwrap();
         assert_eq!(arrived(&peer.join().unwrap(), &[LAST_WORDS, CLOSE]), [EACH; SENDERS as usize]);
+    });
+}
+
+#[test]
+fn the_answer_and_the_greeting_come_before_what_others_send() {
+    answering(ANSWER, |connection| {
+        let (senders, peer) = (connection.senders(ROOMY), connection.peer(|_| {}));
+        connection.out.greet(&Bytes::from_static(GREETING));
+        let task = connection.task();
+        let taken = taken(senders);
+        connection.close(false);
+        task.join().unwrap();
+        let (first, others) =
+            (peer.join().unwrap()).split_first().map(|(first, others)| (first.clone(), others.to_vec())).unwrap();
+        assert_eq!(first, [ANSWER, GREETING].concat());
+        assert_eq!(arrived(&others, &[LAST_WORDS, CLOSE]), *taken);
+    });
+}
+
+#[test]
+fn a_handshake_that_ends_in_a_refusal_is_answered_first() {
+    answering(ANSWER, |connection| {
+        let (senders, peer) = (connection.senders(ROOMY), connection.peer(|_| {}));
+        connection.out.close([Bytes::from_static(GREETING), Bytes::from_static(CLOSE)], true);
+        connection.out.greet(&Bytes::from_static(LAST_WORDS));
+        let task = connection.task();
+        taken(senders);
+        task.join().unwrap();
+        assert_eq!(peer.join().unwrap(), [[ANSWER, GREETING].concat(), CLOSE.to_vec()]);
     });
 }
 

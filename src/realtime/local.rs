@@ -1,24 +1,25 @@
 //! Presence of one node: read straight from the client manager's tables, differences flushed by one task.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
-use serde::Serialize;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::client::Client;
+use super::difference::{Difference, Left, RowPart, Rows};
 use super::manager::ClientManager;
 use super::presence::{
-    Cause, Found, OnlineClient, OnlineCounts, OnlineFilter, OnlineQuery, OnlineUser, Page, Presence, PresenceError,
-    StreamState, Why, rfc3339, shown_ip,
+    Found, Nodes, OnlineClient, OnlineCounts, OnlineQuery, OnlineUser, Page, Presence, PresenceError, StreamState,
+    UserQuery, Why,
 };
-use super::query::{Instant, Matcher, evidence, page, row};
-use super::shard::{Shard, UserEntry};
+use super::query::{Instant, Matcher, UserRow, evidence, last_seen, order_users, page, row, user_row};
+use super::shard::Shard;
 use super::shards::Whole;
 use super::stream::{Changes, Encoded, Stream};
 use crate::auth::{Permission, UserKey};
-use crate::protocol::Message;
 
 /// Who is connected to this node.
 pub struct LocalPresence {
@@ -27,123 +28,90 @@ pub struct LocalPresence {
     live_max: usize,
 }
 
-#[derive(Serialize)]
-struct Left {
-    id: Uuid,
-    cause: Cause,
-}
-
-/// The part of a row that changes while a client stays.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RowPart {
-    id: Uuid,
-    username: Arc<str>,
-    roles: Arc<[Arc<str>]>,
-    rooms: Vec<Arc<str>>,
-    heartbeat_time: i64,
-    #[serde(serialize_with = "rfc3339")]
-    last_seen_at: DateTime<Utc>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rtt_ms: Option<u32>,
-    leaving: bool,
-}
-
-#[derive(Serialize)]
-struct Difference<'a> {
-    rev: u64,
-    prev: u64,
-    joined: Vec<OnlineClient>,
-    left: &'a [Left],
-    changed: &'a [RowPart],
-    counts: &'a OnlineCounts,
-}
-
-#[derive(Serialize)]
-struct CountsOnly<'a> {
-    mode: &'static str,
-    rev: u64,
-    prev: u64,
-    counts: &'a OnlineCounts,
-}
-
-/// What a difference is made of, read at one instant; addresses are masked later, per visibility.
-struct Snapshot {
-    rev: u64,
-    now: DateTime<Utc>,
-    joined: Vec<(OnlineClient, std::net::IpAddr)>,
-    left: Vec<Left>,
-    changed: Vec<RowPart>,
-    counts: OnlineCounts,
-    rows: bool,
-}
-
 impl LocalPresence {
     /// Presence of the node `node`; above `live_max` clients differences carry only counts.
     pub fn new(manager: Arc<ClientManager>, node: Arc<str>, live_max: usize) -> LocalPresence {
         LocalPresence { manager, node, live_max }
     }
 
-    /// Waits for the first change since the last difference.
-    pub async fn changed(&self) {
-        let due = self.manager.shards().stream().due.clone();
-        due.notified().await;
-    }
-
-    /// Sends the next difference, where there is any. Called by one task only, so that revisions go out in order.
-    pub fn flush(&self) {
+    /// Sends the next difference with what comes on top of this node's own: rows of other nodes, how many there are on all, and of how many nodes
+    /// that is. Whether anybody looks; otherwise `others` is not asked.
+    pub(super) fn flush_with(&self, others: impl FnOnce(OnlineCounts) -> (Rows, OnlineCounts, Option<Nodes>)) -> bool {
         let shards = self.manager.shards();
         let mut stream = shards.stream();
         if !stream.is_due() {
             // Nobody looks; whoever subscribes now begins with the new revision.
             stream.next();
-            return;
+            return stream.subscribers() > 0;
         }
         drop(stream);
-        let (mut whole, at) = (shards.whole(), Instant::of(self.manager.clock()));
-        let Some((changes, subscribers)) = whole.stream.next() else { return };
-        let snapshot = self.snapshot(&whole, changes, at);
+        let (mut whole, at) = (shards.whole(), self.instant());
+        let Some((changes, subscribers)) = whole.stream.next() else { return true };
+        let (rev, counts) = (whole.stream.rev, whole.counts());
+        let mut rows = self.rows(&whole, changes, at);
         drop(whole);
+        let (more, counts, nodes) = others(counts);
+        if let Some(rows) = &mut rows {
+            rows.append(more);
+        }
+        let rows = rows.filter(|_| counts.clients <= self.live_max);
+        let difference = Difference { rev, now: at.now, rows, counts, nodes };
         // Encoded without the shards, once per visibility, and sent without any lock.
-        let mut encoded = Encoded::new(|whole| snapshot.message(whole));
+        let mut encoded = Encoded::new(|whole| difference.message(whole));
         let due = shards.stream().deliver(&subscribers, &mut encoded);
         for (client, message) in due {
             client.send(&message);
         }
+        true
     }
 
-    fn snapshot(&self, whole: &Whole<'_>, changes: Changes, at: Instant) -> Snapshot {
-        let rows = whole.len() <= self.live_max;
-        let listed = |ids: std::collections::HashSet<Uuid>| {
-            ids.into_iter().filter(move |_| rows).filter_map(|id| whole.client(id))
-        };
-        let row = |client: &Client, shard: &Shard| row(client, shard, true, &self.node, at);
-        Snapshot {
-            rev: whole.stream.rev,
-            now: at.now,
-            joined: listed(changes.joined).map(|(client, shard)| (row(client, shard), client.ip)).collect(),
+    /// The rows that changes are about; none where there are too many clients.
+    pub(super) fn rows(&self, whole: &Whole<'_>, changes: Changes, at: Instant) -> Option<Rows> {
+        if whole.len() > self.live_max {
+            return None;
+        }
+        let row = |(client, shard): (&Arc<Client>, &Shard)| row(client, shard, true, &self.node, at);
+        let listed = |ids: HashSet<Uuid>| ids.into_iter().filter_map(|id| whole.client(id)).map(row);
+        Some(Rows {
+            joined: listed(changes.joined).collect(),
             left: changes.left.into_iter().map(|(id, cause)| Left { id, cause }).collect(),
-            changed: listed(changes.changed).map(|(client, shard)| part(row(client, shard))).collect(),
-            counts: whole.counts(),
-            rows,
-        }
+            changed: listed(changes.changed).map(RowPart::from).collect(),
+        })
     }
 
-    fn instant(&self) -> Instant {
+    /// Every user with a client that matches, and those who are `also` asked for.
+    pub(super) fn user_rows(&self, query: &UserQuery, also: impl Fn(&UserKey) -> bool) -> (Vec<UserRow>, StreamState) {
+        let matcher = Matcher::new(&query.filter, query.whole_ip, &self.node);
+        let (whole, at) = (self.manager.shards().whole(), self.instant());
+        let mut list = Vec::new();
+        for shard in whole.shards() {
+            let matching = |client: &Arc<Client>| matcher.matches(client, shard);
+            let users = shard.users.iter().filter(|(user, entry)| entry.clients.iter().any(matching) || also(user));
+            list.extend(users.filter_map(|(user, entry)| user_row(user, entry, at)));
+        }
+        (list, state(&whole.stream, at))
+    }
+
+    /// Where the stream stands now.
+    pub(super) fn stream_state(&self) -> StreamState {
+        state(&self.manager.shards().stream(), self.instant())
+    }
+
+    /// The node's name.
+    pub(super) fn node(&self) -> &Arc<str> {
+        &self.node
+    }
+
+    pub(super) fn manager(&self) -> &Arc<ClientManager> {
+        &self.manager
+    }
+
+    pub(super) fn live_max(&self) -> usize {
+        self.live_max
+    }
+
+    pub(super) fn instant(&self) -> Instant {
         Instant::of(self.manager.clock())
-    }
-}
-
-impl Snapshot {
-    fn message(&self, whole_ip: bool) -> Message {
-        let (rev, prev, counts) = (self.rev, self.rev - 1, &self.counts);
-        if !self.rows {
-            let data = CountsOnly { mode: "counts", rev, prev, counts };
-            return Message::push("online/diff", Some(&data), self.now.timestamp());
-        }
-        let joined = self.joined.iter().map(|(row, ip)| OnlineClient { ip: shown_ip(*ip, whole_ip), ..row.clone() });
-        let data = Difference { rev, prev, joined: joined.collect(), left: &self.left, changed: &self.changed, counts };
-        Message::push("online/diff", Some(&data), self.now.timestamp())
     }
 }
 
@@ -157,16 +125,16 @@ impl Presence for LocalPresence {
         Ok(Page { list, total, state: state(&whole.stream, at) })
     }
 
-    async fn users(&self, filter: &OnlineFilter, whole_ip: bool) -> Result<Page<OnlineUser>, PresenceError> {
-        let matcher = Matcher::new(filter, whole_ip, &self.node);
-        let (whole, at) = (self.manager.shards().whole(), self.instant());
-        let mut list = Vec::new();
-        for shard in whole.shards() {
-            let matching = |client: &Arc<Client>| matcher.matches(client, shard);
-            let users = shard.users.iter().filter(|(_, entry)| entry.clients.iter().any(matching));
-            list.extend(users.filter_map(|(user, entry)| online_user(user, entry, at)));
-        }
-        Ok(Page { total: list.len(), list, state: state(&whole.stream, at) })
+    async fn users(&self, query: &UserQuery) -> Result<Page<OnlineUser>, PresenceError> {
+        let (list, state) = self.user_rows(query, |_| false);
+        let mut list: Vec<OnlineUser> = list.into_iter().map(|user| user.row).collect();
+        order_users(&mut list, query, |user| user);
+        let total = list.len();
+        Ok(Page { list: list.into_iter().skip(query.offset).take(query.limit).collect(), total, state })
+    }
+
+    fn here(&self) -> OnlineCounts {
+        self.manager.shards().whole().counts()
     }
 
     async fn counts(&self) -> Result<(OnlineCounts, StreamState), PresenceError> {
@@ -180,7 +148,7 @@ impl Presence for LocalPresence {
         let leaving = entry.and_then(|entry| entry.leaving);
         let clients = entry.map_or(&[][..], |entry| &entry.clients);
         let why = Why {
-            clients: clients.iter().map(|client| evidence(client, leaving.is_some(), at)).collect(),
+            clients: clients.iter().map(|client| evidence(client, leaving.is_some(), &self.node, at)).collect(),
             leaving_until: leaving.map(|grace| at.wall(grace.until)),
             last_leave: shard.last_leave(user).cloned(),
         };
@@ -225,44 +193,24 @@ impl Presence for LocalPresence {
     fn unsubscribe(&self, client: &Client) {
         self.manager.shards().stream().unsubscribe(client.id);
     }
-}
 
-fn state(stream: &Stream, at: Instant) -> StreamState {
-    StreamState { rev: stream.rev, as_of: at.now, complete: true }
-}
+    async fn due(&self, window: Duration) {
+        let (changed, stirred) = {
+            let stream = self.manager.shards().stream();
+            (stream.changed.clone(), stream.stirred.clone())
+        };
+        tokio::select! {
+            biased;
+            () = changed.notified() => sleep(window).await,
+            () = async { stirred.notified().await; sleep(window).await } => {}
+        }
+    }
 
-fn part(row: OnlineClient) -> RowPart {
-    RowPart {
-        id: row.id,
-        username: row.username,
-        roles: row.roles,
-        rooms: row.rooms,
-        heartbeat_time: row.heartbeat_time,
-        last_seen_at: row.last_seen_at,
-        rtt_ms: row.rtt_ms,
-        leaving: row.leaving,
+    fn flush(&self) {
+        self.flush_with(|counts| (Rows::default(), counts, None));
     }
 }
 
-fn last_seen(entry: &UserEntry, at: Instant) -> Option<DateTime<Utc>> {
-    entry.clients.iter().map(|client| client.last_frame()).max().map(|seen| at.wall(seen))
-}
-
-fn online_user(user: &UserKey, entry: &UserEntry, at: Instant) -> Option<OnlineUser> {
-    let newest = entry.clients.last()?;
-    let rights = newest.rights();
-    let mut sessions: Vec<Uuid> = entry.clients.iter().map(|client| client.session).collect();
-    sessions.sort_unstable();
-    sessions.dedup();
-    Some(OnlineUser {
-        user: user.clone(),
-        username: rights.username.clone(),
-        avatar: newest.avatar.clone(),
-        roles: rights.roles.clone(),
-        sessions: sessions.len(),
-        clients: entry.clients.len(),
-        first_seen_at: entry.since,
-        last_seen_at: last_seen(entry, at)?,
-        leaving: entry.leaving.is_some(),
-    })
+fn state(stream: &Stream, at: Instant) -> StreamState {
+    StreamState { rev: stream.rev, as_of: at.now, complete: true, nodes: Nodes::ONE }
 }

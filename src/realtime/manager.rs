@@ -245,7 +245,7 @@ impl ClientManager {
         let mut shard = self.shards.of_client(client.id);
         if client.is_shut() && shard.is_leaving(client) {
             shard.remove(client.id, cause);
-            shard.remember(&client.user, LastLeave { cause, at: self.clock.now(), client: client.id });
+            shard.remember(&client.user, LastLeave { cause, at: self.clock.now(), client: Some(client.id) });
         }
     }
 
@@ -354,7 +354,7 @@ impl Drop for Registration {
         let mut shard = manager.shards.of_client(client.id);
         shard.stream().unsubscribe(client.id);
         shard.lose(client, cause, now, manager.limits.grace);
-        shard.remember(&client.user, LastLeave { cause, at: manager.clock.now(), client: client.id });
+        shard.remember(&client.user, LastLeave { cause, at: manager.clock.now(), client: Some(client.id) });
         drop(shard);
         manager.give_back(limit_key(client.ip));
     }

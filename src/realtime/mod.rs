@@ -3,8 +3,10 @@
 
 mod broker;
 mod client;
+mod cluster;
 mod codec;
 mod connection;
+mod difference;
 mod heartbeat;
 #[cfg(test)]
 mod interleavings;
@@ -16,6 +18,8 @@ mod query;
 mod shard;
 mod shards;
 mod stream;
+#[cfg(test)]
+mod testing;
 
 mod wire;
 
@@ -28,13 +32,14 @@ mod sync {
 
 pub use broker::{Broker, ClusterBroker, Delivered, Expected, Interest, MemoryBroker, Payload, Publication, Target};
 pub use client::{Agent, Client, NewClient};
+pub use cluster::ClusterPresence;
 pub use connection::{ConnectionLimits, Dispatch, Handling, run, send_away};
 pub use heartbeat::{Heartbeat, TICK, tick};
 pub use local::LocalPresence;
 pub use manager::{ClientManager, ManagerLimits, Refused, Registration};
 pub use outbound::{Delivery, QueueLimits};
 pub use presence::{
-    Cause, Column, Evidence, Found, LastLeave, OnlineClient, OnlineCounts, OnlineFilter, OnlineQuery, OnlineUser, Page,
-    Presence, PresenceError, StreamState, Why,
+    Cause, Column, Evidence, Found, LastLeave, Nodes, OnlineClient, OnlineCounts, OnlineFilter, OnlineQuery,
+    OnlineUser, Page, Presence, PresenceError, StreamState, UserColumn, UserQuery, Why,
 };
 pub use wire::Wire;

@@ -46,9 +46,27 @@ struct State {
 }
 
 impl Outbound {
-    pub(super) fn new(stream: Arc<Wire>) -> Outbound {
-        let state = State { stream: Some(stream), queue: VecDeque::new(), bytes: 0, closing: false };
+    /// `answer` is what is left to say of the handshake. Everything waits behind it, for [`Outbound::greet`] or the end.
+    pub(super) fn new(stream: Arc<Wire>, answer: Bytes) -> Outbound {
+        let bytes = answer.len();
+        let state = State { stream: Some(stream), queue: VecDeque::from([answer]), bytes, closing: false };
         Outbound { state: Mutex::new(state), wake: AtomicWaker::new() }
+    }
+
+    /// The first frame: in one piece with the answer, and before all that others have sent since the handshake.
+    pub(super) fn greet(&self, frame: &Bytes) {
+        let mut state = self.lock();
+        if state.closing {
+            return;
+        }
+        if let Some(answer) = state.queue.front_mut() {
+            *answer = [&answer[..], frame].concat().into();
+            state.bytes += frame.len();
+        }
+        drop(state);
+        if !matches!(self.drain(), Ok(true)) {
+            self.wake.wake();
+        }
     }
 
     /// Sends or queues a complete frame. Never blocks.

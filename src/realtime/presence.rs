@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -49,6 +50,8 @@ pub enum Cause {
     Logout,
     /// The session was revoked.
     Revoked,
+    /// Its node died: nobody knows how the socket ended.
+    NodeLost,
 }
 
 impl Cause {
@@ -74,7 +77,7 @@ impl Cause {
 }
 
 /// One client in the online list.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OnlineClient {
     /// The client's id.
@@ -114,7 +117,7 @@ pub struct OnlineClient {
     /// The node that holds the socket.
     pub node: Arc<str>,
     /// Last measured round trip.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<u32>,
     /// Frames received.
     pub frames_in: u64,
@@ -127,7 +130,7 @@ pub struct OnlineClient {
 }
 
 /// One user in the online list.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OnlineUser {
     /// Who.
     pub user: UserKey,
@@ -166,7 +169,7 @@ pub struct OnlineCounts {
 }
 
 /// The columns of the list that can be sorted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names of the row")]
 pub enum Column {
     Id,
@@ -189,8 +192,21 @@ pub enum Column {
     QueueBytes,
 }
 
+/// The columns of the list of users that can be sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names of the row")]
+pub enum UserColumn {
+    UserId,
+    Username,
+    Clients,
+    Sessions,
+    FirstSeenAt,
+    LastSeenAt,
+}
+
 /// What of the list is asked for. An empty filter matches everything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct OnlineFilter {
     /// Exactly these clients, sessions or users; an empty list does not restrict.
     pub clients: Vec<Uuid>,
@@ -200,6 +216,10 @@ pub struct OnlineFilter {
     pub users: Vec<UserKey>,
     /// Contained in the name, whatever the case.
     pub username: Option<String>,
+    /// The name, exactly.
+    pub username_is: Option<String>,
+    /// Without those that wait out a grace.
+    pub present: bool,
     /// Contained in the address as the viewer sees it.
     pub ip_contains: Option<String>,
     /// The network the address is in.
@@ -227,7 +247,7 @@ pub struct OnlineFilter {
 }
 
 /// A page of the list.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OnlineQuery {
     /// Which rows.
     pub filter: OnlineFilter,
@@ -240,6 +260,23 @@ pub struct OnlineQuery {
     /// Rows, at most.
     pub limit: usize,
     /// Whether the viewer sees whole addresses. Without, filters and order see only the masked ones.
+    pub whole_ip: bool,
+}
+
+/// A page of the list of users.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UserQuery {
+    /// Users with a client that matches; their other clients count as well.
+    pub filter: OnlineFilter,
+    /// In which order; ids decide between equals.
+    pub sort: UserColumn,
+    /// Downwards.
+    pub descending: bool,
+    /// Rows to pass over.
+    pub offset: usize,
+    /// Rows, at most.
+    pub limit: usize,
+    /// Whether the viewer sees whole addresses.
     pub whole_ip: bool,
 }
 
@@ -261,15 +298,33 @@ pub struct StreamState {
     pub rev: u64,
     /// When the answer was true.
     pub as_of: DateTime<Utc>,
-    /// Whether every node answered.
+    /// Whether it is about every node that lives.
     pub complete: bool,
+    /// Of how many nodes it is.
+    pub nodes: Nodes,
+}
+
+/// Nodes that an answer is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Nodes {
+    /// Those that answered, this one among them.
+    pub answered: usize,
+    /// Those that live, as far as is known.
+    pub expected: usize,
+}
+
+impl Nodes {
+    /// This one alone.
+    pub(super) const ONE: Nodes = Nodes { answered: 1, expected: 1 };
 }
 
 /// The evidence for "online" of one client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Evidence {
     /// The client's id.
     pub id: Uuid,
+    /// The node that holds the socket.
+    pub node: Arc<str>,
     /// When the socket opened.
     pub connected_at: DateTime<Utc>,
     /// When the last frame came.
@@ -287,18 +342,18 @@ pub struct Evidence {
 }
 
 /// How a user went the last time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LastLeave {
     /// Why.
     pub cause: Cause,
     /// When the socket ended.
     pub at: DateTime<Utc>,
-    /// Which client was the last.
-    pub client: Uuid,
+    /// Which client was the last; unknown when its node was lost.
+    pub client: Option<Uuid>,
 }
 
 /// Why a user counts as online, or not.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Why {
     /// One entry a client.
     pub clients: Vec<Evidence>,
@@ -318,8 +373,10 @@ pub struct PresenceError(pub String);
 pub trait Presence: Send + Sync + 'static {
     /// A page of clients.
     async fn clients(&self, query: &OnlineQuery) -> Result<Page<OnlineClient>, PresenceError>;
-    /// All users with a client that the filter matches, unsorted.
-    async fn users(&self, filter: &OnlineFilter, whole_ip: bool) -> Result<Page<OnlineUser>, PresenceError>;
+    /// A page of users.
+    async fn users(&self, query: &UserQuery) -> Result<Page<OnlineUser>, PresenceError>;
+    /// How many are on this node alone, for its own figures.
+    fn here(&self) -> OnlineCounts;
     /// How many.
     async fn counts(&self) -> Result<(OnlineCounts, StreamState), PresenceError>;
     /// The evidence for one user.
@@ -330,12 +387,21 @@ pub trait Presence: Send + Sync + 'static {
     async fn subscribe(&self, client: &Arc<Client>) -> Result<(OnlineCounts, StreamState), PresenceError>;
     /// Sends what was held back since `subscribe`; from now on differences go out as they come.
     fn release(&self, client: &Client);
+    /// Entries of what is kept of other nodes, by name.
+    fn sizes(&self) -> Vec<(&'static str, usize)> {
+        Vec::new()
+    }
     /// Stops the differences.
     fn unsubscribe(&self, client: &Client);
+    /// Waits until a difference is due: `window` after the first change since the last one. Signs of life alone wait as long, and
+    /// travel with a change that comes meanwhile: they must not decide where the windows of changes begin.
+    async fn due(&self, window: Duration);
+    /// Sends the next difference, where there is any. Called by one task only, so that revisions go out in order.
+    fn flush(&self);
 }
 
 /// What a lookup says of one user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// Counted as online: has a client, or is in the grace.
     pub online: bool,

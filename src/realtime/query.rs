@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::client::Client;
-use super::presence::{Column, Evidence, OnlineClient, OnlineFilter, OnlineQuery, shown_ip};
-use super::shard::Shard;
+use super::presence::{
+    Column, Evidence, OnlineClient, OnlineFilter, OnlineQuery, OnlineUser, UserColumn, UserQuery, shown_ip,
+};
+use super::shard::{Shard, UserEntry};
 use super::shards::Whole;
 use crate::auth::UserKey;
 use crate::clock::Clock;
@@ -66,6 +69,8 @@ impl<'a> Matcher<'a> {
             && in_list(&self.sessions, &client.session)
             && (self.users.is_empty() || self.users.contains(&client.user))
             && self.username.as_ref().is_none_or(|part| rights.username.to_lowercase().contains(part.as_str()))
+            && filter.username_is.as_ref().is_none_or(|name| **name == *rights.username)
+            && !(filter.present && shard.is_leaving(client))
             && filter.app.as_ref().is_none_or(|app| *app == *client.app)
             && filter.room.as_ref().is_none_or(|room| rooms().any(|joined| **joined == **room))
             && filter.role.as_ref().is_none_or(|role| rights.roles.iter().any(|has| **has == **role))
@@ -113,6 +118,27 @@ enum Key<'a> {
     Name(Arc<str>),
 }
 
+/// A [`Key`] that can travel: of another node's row, for pages far down.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum Place {
+    Number(i64),
+    Address(IpAddr),
+    Id(Uuid),
+    Text(Arc<str>),
+}
+
+impl From<Key<'_>> for Place {
+    fn from(key: Key<'_>) -> Place {
+        match key {
+            Key::Number(number) => Place::Number(number),
+            Key::Address(ip) => Place::Address(ip),
+            Key::Id(id) => Place::Id(id),
+            Key::Text(text) => Place::Text(text.into()),
+            Key::Name(name) => Place::Text(name),
+        }
+    }
+}
+
 /// A listed client and the shard it is in.
 type Listed<'a> = (&'a Client, &'a Shard);
 
@@ -157,20 +183,84 @@ fn key<'a>(client: &'a Client, query: &OnlineQuery, at: Instant) -> Key<'a> {
         Column::FirstTime => Key::Number(client.logged_in_at.timestamp()),
         Column::HeartbeatTime | Column::LastSeenAt => Key::Number(at.wall(client.last_frame()).timestamp_millis()),
         Column::App => Key::Text(&client.app),
-        Column::UserId => match client.user.as_str().parse() {
-            Ok(number) => Key::Number(number),
-            Err(_) => Key::Text(client.user.as_str()),
-        },
+        Column::UserId => user_key(client.user.as_str()),
         Column::Username => Key::Name(lowercase(client.rights().username.clone())),
         Column::SessionId => Key::Id(client.session),
         Column::ConnectedAt => Key::Number(client.connected_at.timestamp_millis()),
         Column::Device => Key::Text(&client.agent.device),
+        // The same for all of this node.
         Column::Node => Key::Number(0),
         Column::RttMs => Key::Number(client.rtt_ms().map_or(-1, i64::from)),
         Column::FramesIn => Key::Number(client.frames_in() as i64),
         Column::FramesOut => Key::Number(client.frames_out() as i64),
         Column::QueueBytes => Key::Number(client.waiting().1 as i64),
     }
+}
+
+/// Where the clients of a page stand.
+pub(super) fn places(page: &[Listed<'_>], query: &OnlineQuery, node: &Arc<str>, at: Instant) -> Vec<(Place, Uuid)> {
+    let place = |client| match query.sort {
+        Column::Node => Place::Text(node.clone()),
+        _ => key(client, query, at).into(),
+    };
+    page.iter().map(|(client, _)| (place(client), client.id)).collect()
+}
+
+/// The ids of the page among the first places of each node.
+pub(super) fn merged_places(mut places: Vec<(Place, Uuid)>, query: &OnlineQuery) -> Vec<Uuid> {
+    places.sort_unstable_by(|a, b| {
+        let order = if query.descending { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) };
+        order.then_with(|| a.1.cmp(&b.1))
+    });
+    places.into_iter().map(|(_, id)| id).skip(query.offset).take(query.limit).collect()
+}
+
+/// The first `offset + limit` rows in order, of rows that were the first of their nodes, without the first `offset`. It is the order
+/// of [`page`]; what changed between a row and its key on its node cannot put it out of order here.
+pub(super) fn merged(mut rows: Vec<OnlineClient>, query: &OnlineQuery) -> Vec<OnlineClient> {
+    let mut places: Vec<usize> = (0..rows.len()).collect();
+    {
+        let keys: Vec<Key<'_>> = rows.iter().map(|row| row_key(row, query)).collect();
+        places.sort_unstable_by(|a, b| {
+            let order = if query.descending { keys[*b].cmp(&keys[*a]) } else { keys[*a].cmp(&keys[*b]) };
+            order.then_with(|| rows[*a].id.cmp(&rows[*b].id))
+        });
+    }
+    let mut rows: Vec<Option<OnlineClient>> = rows.drain(..).map(Some).collect();
+    let page = places.into_iter().skip(query.offset).take(query.limit);
+    page.filter_map(|place| rows[place].take()).collect()
+}
+
+/// [`key`], of a row.
+fn row_key<'a>(row: &'a OnlineClient, query: &OnlineQuery) -> Key<'a> {
+    match query.sort {
+        Column::Id => Key::Id(row.id),
+        // A masked one is a network with its length.
+        Column::Ip => match row.ip.split('/').next().and_then(|ip| ip.parse().ok()) {
+            Some(ip) => Key::Address(ip),
+            None => Key::Text(&row.ip),
+        },
+        Column::Os => Key::Text(&row.os),
+        Column::Browser => Key::Text(&row.browser),
+        Column::FirstTime => Key::Number(row.first_time),
+        Column::HeartbeatTime | Column::LastSeenAt => Key::Number(row.last_seen_at.timestamp_millis()),
+        Column::App => Key::Text(&row.app),
+        Column::UserId => user_key(&row.user_id),
+        Column::Username => Key::Name(lowercase(row.username.clone())),
+        Column::SessionId => Key::Id(row.session_id),
+        Column::ConnectedAt => Key::Number(row.connected_at.timestamp_millis()),
+        Column::Device => Key::Text(&row.device),
+        Column::Node => Key::Text(&row.node),
+        Column::RttMs => Key::Number(row.rtt_ms.map_or(-1, i64::from)),
+        Column::FramesIn => Key::Number(row.frames_in as i64),
+        Column::FramesOut => Key::Number(row.frames_out as i64),
+        Column::QueueBytes => Key::Number(row.queue_bytes as i64),
+    }
+}
+
+/// Numbers before words.
+fn user_key(user: &str) -> Key<'_> {
+    user.parse().map_or(Key::Text(user), Key::Number)
 }
 
 /// The same name where it is in lower case already, as most are.
@@ -212,10 +302,60 @@ pub(super) fn row(client: &Client, shard: &Shard, whole_ip: bool, node: &Arc<str
     }
 }
 
-pub(super) fn evidence(client: &Client, leaving: bool, at: Instant) -> Evidence {
+/// A user of this node, with the logins: on more than one node each counts once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct UserRow {
+    pub(super) row: OnlineUser,
+    pub(super) sessions: Vec<Uuid>,
+}
+
+/// The row of a user; none without a client.
+pub(super) fn user_row(user: &UserKey, entry: &UserEntry, at: Instant) -> Option<UserRow> {
+    let newest = entry.clients.last()?;
+    let rights = newest.rights();
+    let mut sessions: Vec<Uuid> = entry.clients.iter().map(|client| client.session).collect();
+    sessions.sort_unstable();
+    sessions.dedup();
+    let row = OnlineUser {
+        user: user.clone(),
+        username: rights.username.clone(),
+        avatar: newest.avatar.clone(),
+        roles: rights.roles.clone(),
+        sessions: sessions.len(),
+        clients: entry.clients.len(),
+        first_seen_at: entry.since,
+        last_seen_at: last_seen(entry, at)?,
+        leaving: entry.leaving.is_some(),
+    };
+    Some(UserRow { row, sessions })
+}
+
+pub(super) fn last_seen(entry: &UserEntry, at: Instant) -> Option<DateTime<Utc>> {
+    entry.clients.iter().map(|client| client.last_frame()).max().map(|seen| at.wall(seen))
+}
+
+/// Puts users in the order asked.
+pub(super) fn order_users<T>(list: &mut [T], query: &UserQuery, row: impl Fn(&T) -> &OnlineUser) {
+    let by = |a: &OnlineUser, b: &OnlineUser| match query.sort {
+        UserColumn::UserId => a.user.cmp(&b.user),
+        UserColumn::Username => a.username.to_lowercase().cmp(&b.username.to_lowercase()),
+        UserColumn::Clients => a.clients.cmp(&b.clients),
+        UserColumn::Sessions => a.sessions.cmp(&b.sessions),
+        UserColumn::FirstSeenAt => a.first_seen_at.cmp(&b.first_seen_at),
+        UserColumn::LastSeenAt => a.last_seen_at.cmp(&b.last_seen_at),
+    };
+    list.sort_unstable_by(|a, b| {
+        let (a, b) = (row(a), row(b));
+        let order = by(a, b);
+        if query.descending { order.reverse() } else { order }.then_with(|| a.user.cmp(&b.user))
+    });
+}
+
+pub(super) fn evidence(client: &Client, leaving: bool, node: &Arc<str>, at: Instant) -> Evidence {
     let (queue_messages, queue_bytes) = client.waiting();
     Evidence {
         id: client.id,
+        node: node.clone(),
         connected_at: client.connected_at,
         last_frame_at: at.wall(client.last_frame()),
         last_pong_at: client.last_pong().map(|pong| at.wall(pong)),
@@ -227,4 +367,4 @@ pub(super) fn evidence(client: &Client, leaving: bool, at: Instant) -> Evidence 
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::realtime) mod tests;

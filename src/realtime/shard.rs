@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::broker::Interest;
 use super::client::Client;
+use super::cluster::UserEdge;
 use super::presence::{Cause, LastLeave};
 use super::stream::Stream;
 use crate::auth::{Permission, Rights, UserKey};
@@ -110,12 +111,23 @@ impl Shard {
             leaving: None,
         });
         let ghost = entry.leaving.take().and_then(|grace| Some((entry.clients.first()?.id, grace.cause)));
+        let first = entry.clients.is_empty() || ghost.is_some();
         entry.clients.push(client.clone());
         let session = || SessionEntry { user: client.user.clone(), clients: 0 };
-        self.sessions.entry(client.session).or_insert_with(session).clients += 1;
+        let session = self.sessions.entry(client.session).or_insert_with(session);
+        session.clients += 1;
+        let begun = session.clients == 1;
         self.count_roles(&client.rights(), 1);
         count(&mut self.by_app, &client.app, 1);
-        self.stream().joined(client.id);
+        let mut stream = self.stream();
+        stream.joined(client.id);
+        if first {
+            stream.user(&client.user, UserEdge::Here);
+        }
+        if begun {
+            stream.session(client.session, true);
+        }
+        drop(stream);
         self.clients.insert(client.id, client);
         if let Some((id, cause)) = ghost {
             self.remove(id, cause);
@@ -131,7 +143,9 @@ impl Shard {
             let until = now + grace;
             entry.leaving = Some(Grace { until, cause });
             self.leaving.push_back(Leaving { until, client: client.id, user: client.user.clone() });
-            self.stream().changed(client.id);
+            let mut stream = self.stream();
+            stream.changed(client.id);
+            stream.user(&client.user, UserEdge::Leaving(client.user.clone()));
         } else {
             self.remove(client.id, cause);
         }
@@ -143,23 +157,33 @@ impl Shard {
         for room in self.joined.remove(&id).unwrap_or_default() {
             self.leave_room(&room, id);
         }
+        let (mut ended, mut gone) = (false, false);
         if let Some(session) = self.sessions.get_mut(&client.session) {
             session.clients -= 1;
-            if session.clients == 0 {
-                self.sessions.remove(&client.session);
-            }
+            ended = session.clients == 0;
+        }
+        if ended {
+            self.sessions.remove(&client.session);
         }
         if let Some(entry) = self.users.get_mut(&client.user) {
             // By address: to look into each of them would touch as many places in memory.
             entry.clients.retain(|other| !Arc::ptr_eq(other, &client));
-            if entry.clients.is_empty() {
-                self.users.swap_remove(&client.user);
-                self.tell_gone(|| Interest::User(client.user.clone()));
-            }
+            gone = entry.clients.is_empty();
+        }
+        if gone {
+            self.users.swap_remove(&client.user);
+            self.tell_gone(|| Interest::User(client.user.clone()));
         }
         self.count_roles(&client.rights(), -1);
         count(&mut self.by_app, &client.app, -1);
-        self.stream().left(id, cause);
+        let mut stream = self.stream();
+        stream.left(id, cause);
+        if ended {
+            stream.session(client.session, false);
+        }
+        if gone {
+            stream.user(&client.user, UserEdge::Gone);
+        }
     }
 
     /// Gives all clients of a user new rights; those whose rights changed, with the old ones. Who may no longer see the list
@@ -204,6 +228,14 @@ impl Shard {
         }
         if self.leaving.is_empty() {
             self.leaving = VecDeque::new();
+        }
+    }
+
+    /// Ends a user's grace before its time.
+    pub(super) fn end_grace(&mut self, user: &UserKey) {
+        let Some(entry) = self.users.get(user) else { return };
+        if let (Some(grace), Some(client)) = (entry.leaving, entry.clients.first()) {
+            self.remove(client.id, grace.cause);
         }
     }
 

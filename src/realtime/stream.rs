@@ -7,8 +7,9 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::client::Client;
+use super::cluster::{Edges, UserEdge};
 use super::presence::Cause;
-use crate::auth::Permission;
+use crate::auth::{Permission, UserKey};
 use crate::protocol::Message;
 
 #[derive(Default)]
@@ -16,10 +17,23 @@ pub(super) struct Stream {
     /// Number of the last difference.
     pub(super) rev: u64,
     changes: Changes,
-    dirty: bool,
-    /// Told when there is something to tell that there was not before.
-    pub(super) due: Arc<Notify>,
+    /// There is a change to tell, or only signs of life.
+    news: News,
+    /// Told of the first change since the last difference.
+    pub(super) changed: Arc<Notify>,
+    /// Told of the first sign of life since then, when nothing has changed.
+    pub(super) stirred: Arc<Notify>,
     subscribers: HashMap<Uuid, Subscriber>,
+    /// What is told to the other nodes, where there are any.
+    others: Option<Box<Others>>,
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum News {
+    #[default]
+    None,
+    Life,
+    Change,
 }
 
 /// What happened since the last difference. A client that joined and left in between stands only in `left`: a page that
@@ -29,6 +43,17 @@ pub(super) struct Changes {
     pub(super) joined: HashSet<Uuid>,
     pub(super) left: Vec<(Uuid, Cause)>,
     pub(super) changed: HashSet<Uuid>,
+}
+
+/// What happened since the other nodes were told.
+#[derive(Default)]
+struct Others {
+    edges: Edges,
+    changes: Changes,
+    /// Whether another node wants rows.
+    watched: bool,
+    dirty: bool,
+    due: Arc<Notify>,
 }
 
 struct Subscriber {
@@ -57,50 +82,133 @@ impl<F: Fn(bool) -> Message> Encoded<F> {
     }
 }
 
+impl Changes {
+    fn joined(&mut self, id: Uuid) {
+        self.joined.insert(id);
+    }
+
+    fn left(&mut self, id: Uuid, cause: Cause) {
+        self.joined.remove(&id);
+        self.changed.remove(&id);
+        self.left.push((id, cause));
+    }
+
+    /// Whether that is news.
+    fn changed(&mut self, id: Uuid) -> bool {
+        !self.joined.contains(&id) && self.changed.insert(id)
+    }
+}
+
 impl Stream {
     pub(super) fn joined(&mut self, id: Uuid) {
         self.soil();
-        if !self.subscribers.is_empty() {
-            self.changes.joined.insert(id);
-        }
+        self.each(|changes| changes.joined(id));
     }
 
     pub(super) fn left(&mut self, id: Uuid, cause: Cause) {
         self.soil();
-        if !self.subscribers.is_empty() {
-            self.changes.joined.remove(&id);
-            self.changes.changed.remove(&id);
-            self.changes.left.push((id, cause));
-        }
+        self.each(|changes| changes.left(id, cause));
     }
 
     pub(super) fn changed(&mut self, id: Uuid) {
         self.soil();
-        self.seen(id);
+        self.each(|changes| _ = changes.changed(id));
     }
 
     /// A sign of life: shown with the next difference, no reason for one of its own revision when nobody looks.
     pub(super) fn seen(&mut self, id: Uuid) {
-        if !self.subscribers.is_empty() && !self.changes.joined.contains(&id) {
-            self.soil();
-            self.changes.changed.insert(id);
+        if !self.subscribers.is_empty() && self.changes.changed(id) && self.news == News::None {
+            self.news = News::Life;
+            self.stirred.notify_one();
+        }
+        if let Some(others) = &mut self.others
+            && others.watched
+            && others.changes.changed(id)
+        {
+            others.soil();
+        }
+    }
+
+    /// The user's first client came, the last one went, or waits out the grace.
+    pub(super) fn user(&mut self, user: &UserKey, edge: UserEdge) {
+        if let Some(others) = &mut self.others {
+            others.edges.user(user, edge);
+        }
+    }
+
+    /// The login's first client came, or the last one went.
+    pub(super) fn session(&mut self, session: Uuid, here: bool) {
+        if let Some(others) = &mut self.others {
+            others.edges.session(session, here);
+        }
+    }
+
+    /// Those who look: here, and on other nodes.
+    fn each(&mut self, mut note: impl FnMut(&mut Changes)) {
+        if !self.subscribers.is_empty() {
+            note(&mut self.changes);
+        }
+        if let Some(others) = self.others.as_mut().filter(|others| others.watched) {
+            note(&mut others.changes);
         }
     }
 
     fn soil(&mut self) {
-        if !std::mem::replace(&mut self.dirty, true) {
-            self.due.notify_one();
+        self.soil_own();
+        if let Some(others) = &mut self.others {
+            others.soil();
         }
     }
 
-    /// Whether a difference is due that somebody waits for.
+    fn soil_own(&mut self) {
+        if std::mem::replace(&mut self.news, News::Change) != News::Change {
+            self.changed.notify_one();
+        }
+    }
+
+    /// From now on other nodes are told; what wakes whoever tells them.
+    pub(super) fn share(&mut self) -> Arc<Notify> {
+        self.others.get_or_insert_default().due.clone()
+    }
+
+    /// Whether other nodes want rows.
+    pub(super) fn watch(&mut self, watched: bool) {
+        if let Some(others) = &mut self.others
+            && std::mem::replace(&mut others.watched, watched) != watched
+        {
+            others.changes = Changes::default();
+        }
+    }
+
+    /// What the other nodes do not know yet, where there is anything: changes of rows only where they are wanted.
+    pub(super) fn for_others(&mut self) -> Option<(Edges, Option<Changes>)> {
+        let others = self.others.as_mut()?;
+        if !std::mem::take(&mut others.dirty) {
+            return None;
+        }
+        let changes = others.watched.then(|| std::mem::take(&mut others.changes));
+        Some((std::mem::take(&mut others.edges), changes))
+    }
+
+    /// Something happened on another node.
+    pub(super) fn others_changed(&mut self) {
+        self.soil_own();
+    }
+
+    /// Something may be missing: a revision is left out, so that every page begins anew.
+    pub(super) fn start_over(&mut self) {
+        self.rev += 1;
+        self.soil_own();
+    }
+
+    /// Whether there is a difference that somebody waits for.
     pub(super) fn is_due(&self) -> bool {
-        self.dirty && !self.subscribers.is_empty()
+        self.news != News::None && !self.subscribers.is_empty()
     }
 
     /// The next difference, where there is any: what it is made of, and who gets it.
     pub(super) fn next(&mut self) -> Option<(Changes, Vec<Uuid>)> {
-        if !std::mem::take(&mut self.dirty) {
+        if std::mem::take(&mut self.news) == News::None {
             return None;
         }
         self.rev += 1;
@@ -137,6 +245,7 @@ impl Stream {
         }
     }
 
+    /// Who is subscribed, how many.
     pub(super) fn subscribers(&self) -> usize {
         self.subscribers.len()
     }
@@ -145,6 +254,14 @@ impl Stream {
         self.subscribers.remove(&id);
         if self.subscribers.is_empty() {
             self.changes = Changes::default();
+        }
+    }
+}
+
+impl Others {
+    fn soil(&mut self) {
+        if !std::mem::replace(&mut self.dirty, true) {
+            self.due.notify_one();
         }
     }
 }

@@ -8,6 +8,7 @@ mod ending;
 mod follow;
 mod foreign;
 mod identify;
+mod keys;
 mod kick;
 mod limits;
 mod login;
@@ -27,8 +28,10 @@ pub use api_keys::KeyDenied;
 pub use counters::Counters;
 pub use drain::{Drain, DrainProgress, Stopping};
 pub use ending::{EndedLogins, ended_words};
+pub use follow::{Fence, Following};
 pub use foreign::Confirmation;
 pub use identify::{Denied, Door, SeenSessions};
+pub use keys::{AGREED_ON_KEYS, Relearned, open_keys};
 pub use kick::{Found, Kick, KickRefused, Kicked, Pending, Whom};
 pub use limits::Limits;
 pub use login::{Attempt, LoggedIn, LoginDenied};
@@ -66,12 +69,18 @@ pub struct Parts {
     pub manager: Arc<ClientManager>,
     /// The way to clients on any node.
     pub broker: Arc<dyn Broker>,
+    /// The way to clients of this node alone.
+    pub local: Arc<dyn Broker>,
     /// The other nodes; none where this one is alone.
     pub cluster: Option<Cluster>,
     /// Who is online on any node.
     pub presence: Arc<dyn Presence>,
+    /// How far the sequence of revocations was followed.
+    pub following: Following,
     /// Signing keys.
     pub keyring: Arc<Keyring>,
+    /// When shared signing keys were last read for an unknown one.
+    pub relearned: Relearned,
     /// Access tokens.
     pub tokens: Tokens,
     /// Other systems whose tokens are accepted.
@@ -193,6 +202,16 @@ impl Services {
     /// The way to clients.
     pub fn broker(&self) -> &dyn Broker {
         &*self.0.broker
+    }
+
+    /// The way to clients of this node alone: for what every node finds out by itself.
+    pub fn local(&self) -> &dyn Broker {
+        &*self.0.local
+    }
+
+    /// Whether there may be other nodes.
+    pub fn shared(&self) -> bool {
+        self.cluster().is_some()
     }
 
     /// The other nodes; none where this one is alone.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::Services;
+use super::{Fence, Services};
 
 /// How long an answer of the database holds: many may ask, and none of them may load it.
 const HOLDS: Duration = Duration::from_secs(1);
@@ -28,6 +28,8 @@ pub enum NotReady {
     Draining,
     /// The database does not answer, or takes no writes.
     Database,
+    /// It has not read the sequence of revocations for `cluster.fence`.
+    Fenced,
 }
 
 /// The last answer of the database: when, and how long it took; none when it failed.
@@ -41,6 +43,9 @@ impl Services {
             return Err(NotReady::Draining);
         }
         self.database_latency().await.ok_or(NotReady::Database)?;
+        if self.fence() != Fence::Open {
+            return Err(NotReady::Fenced);
+        }
         let alone = self.cluster().is_some_and(|cluster| !cluster.link.state().up);
         Ok(if alone { Ready::Degraded } else { Ready::Fully })
     }
@@ -64,6 +69,7 @@ impl Services {
     /// Entries of everything that a caller can make grow, by name. Each has a bound in the settings.
     pub async fn entries(&self) -> Vec<(&'static str, usize)> {
         let mut entries = self.manager().sizes();
+        entries.extend(self.presence().sizes());
         let (counted, locked) = self.failures().len();
         let limits = self.limits();
         entries.extend([

@@ -7,8 +7,8 @@
 //!
 //! **Writes take turns.** A write transaction locks from its beginning, so what it has read stays true until it commits:
 //! that is how "the last administrator stays" holds for two requests at once. Acts that other nodes must hear of write a
-//! row of [`Revocation`] in the same transaction; they also take turns across processes, so the sequence has no row that
-//! appears late.
+//! row of [`Revocation`] in the same transaction, numbered by a counter that is locked until the commit, so the sequence has no
+//! row that appears late. They also take turns across processes.
 //!
 //! Deliberately absent: sockets, requests, the clock (`now` is an argument), and SQL that only one database understands.
 
@@ -18,10 +18,14 @@ mod audit_log;
 mod backup;
 mod caller;
 mod connection;
+mod counters;
 mod error;
 mod foreign;
+mod job_runs;
+mod jobs;
 mod lockouts;
 mod login_log;
+mod nodes;
 mod outbox;
 mod page;
 mod prune;
@@ -30,6 +34,7 @@ mod revocations;
 mod roles;
 mod sessions;
 mod settings;
+mod signing_keys;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -44,11 +49,14 @@ pub use api_keys::ApiKeyRow;
 pub use audit_log::{Actor, AuditQuery, AuditRow, NewAudit};
 pub use backup::{check_sqlite, copy_sqlite, sqlite_file};
 pub use caller::{CallerRow, Ended};
-pub use connection::{Direction, Store};
+pub use connection::{Alone, Direction, Store};
 pub use error::{Cause, StoreError};
 pub use foreign::{Foreigner, MAX_FOREIGN_ID};
+pub use job_runs::{JobRun, KEPT_RUNS};
+pub use jobs::{Lease, LeaseRefused, Mark};
 pub use lockouts::Lockout;
 pub use login_log::NewLogin;
+pub use nodes::NodeRow;
 pub use outbox::{Attempt, Call, NewCall, Upstream};
 pub use page::{Page, Paging};
 pub use prune::Pruned;

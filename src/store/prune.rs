@@ -5,7 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
 
-use super::{SessionKind, Store, StoreError, api_keys, audit_log, lockouts, login_log, outbox, revocations, sessions};
+use super::{
+    SessionKind, Store, StoreError, api_keys, audit_log, lockouts, login_log, nodes, outbox, revocations, sessions,
+};
 
 /// How many rows were deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Pruned {
     pub calls: u64,
     /// API keys that were over.
     pub keys: u64,
+    /// Nodes that were not seen for a week.
+    pub nodes: u64,
 }
 
 impl Store {
@@ -51,6 +55,9 @@ impl Store {
             calls: self.delete::<outbox::Entity>(outbox::Column::EndedAt.lt(old).into()).await?,
             lockouts: self.delete::<lockouts::Entity>(lockouts::Column::Until.lte(now).into()).await?,
             keys: self.delete::<api_keys::Entity>(api_keys::over_before(old)).await?,
+            nodes: self
+                .delete::<nodes::Entity>(nodes::Column::SeenAt.lt(before(now, nodes::REMEMBERED)).into())
+                .await?,
         })
     }
 

@@ -2,7 +2,7 @@
 //! so it holds even where the message about it was lost.
 
 use chrono::{DateTime, Utc};
-use sea_orm::ActiveValue::{NotSet, Set};
+use sea_orm::ActiveValue::Set;
 use sea_orm::entity::prelude::*;
 use sea_orm::{QueryOrder, QuerySelect};
 use serde::{Deserialize, Serialize};
@@ -11,12 +11,14 @@ use uuid::Uuid;
 use super::connection::Write;
 use super::roles::take_turn;
 use super::text::{cut, new_id, uuid};
-use super::{Actor, NewAudit, NewCall, Store, StoreError, administrators, audit_log, lockouts, outbox, sessions};
+use super::{
+    Actor, NewAudit, NewCall, Store, StoreError, administrators, audit_log, counters, lockouts, outbox, sessions,
+};
 use crate::auth::UserKey;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 pub(super) struct Model {
-    #[sea_orm(primary_key)]
+    #[sea_orm(primary_key, auto_increment = false)]
     pub(super) seq: i64,
     pub(super) id: String,
     pub(super) kind: String,
@@ -143,7 +145,7 @@ impl Audited {
 /// A revocation as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// Its place in the sequence: greater is later, without rows that appear late, with gaps.
+    /// Its place in the sequence: greater is later, and no row appears after a greater one.
     pub seq: i64,
     /// Its public id.
     pub id: Uuid,
@@ -204,10 +206,9 @@ impl Store {
         later.all(self.db()).await?.into_iter().map(revocation).collect()
     }
 
-    /// The end of the sequence; zero when it is empty.
+    /// The end of the sequence; zero when nothing was ever taken away.
     pub async fn last_revocation_seq(&self) -> Result<i64, StoreError> {
-        let last = Entity::find().select_only().column(Column::Seq).order_by_desc(Column::Seq).limit(1);
-        Ok(last.into_tuple().one(self.db()).await?.unwrap_or_default())
+        counters::last(self.db(), counters::REVOCATIONS).await
     }
 }
 
@@ -230,8 +231,8 @@ pub(super) async fn carry_out(tx: &Write, new: NewRevocation, now: DateTime<Utc>
 }
 
 async fn insert(tx: &Write, new: NewRevocation, now: DateTime<Utc>) -> Result<Revocation, StoreError> {
-    let mut revocation = Revocation {
-        seq: 0,
+    let revocation = Revocation {
+        seq: counters::next(tx, counters::REVOCATIONS).await?,
         id: new_id(now),
         kind: new.kind,
         targets: new.targets,
@@ -245,7 +246,7 @@ async fn insert(tx: &Write, new: NewRevocation, now: DateTime<Utc>) -> Result<Re
         at: now,
     };
     let row = ActiveModel {
-        seq: NotSet,
+        seq: Set(revocation.seq),
         id: Set(revocation.id.to_string()),
         kind: Set(revocation.kind.word().to_owned()),
         targets: Set(revocation.targets.clone()),
@@ -258,7 +259,7 @@ async fn insert(tx: &Write, new: NewRevocation, now: DateTime<Utc>) -> Result<Re
         closed: Set(0),
         created_at: Set(now),
     };
-    revocation.seq = Entity::insert(row).exec(&**tx).await?.last_insert_id;
+    Entity::insert(row).exec_without_returning(&**tx).await?;
     Ok(revocation)
 }
 
@@ -297,8 +298,12 @@ mod wire {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio_util::task::TaskTracker;
+
     use super::*;
-    use crate::store::testing::{at, login, new_user, store};
+    use crate::store::testing::{at, login, migrated, new_user, shared, store};
     use crate::store::{AuditQuery, Paging};
 
     fn kick(targets: Targets, until: Option<DateTime<Utc>>) -> NewRevocation {
@@ -366,6 +371,48 @@ mod tests {
         assert_eq!(store.user(&bob).await.unwrap().unwrap().locked_until, None);
         assert_eq!(store.revocations_after(kicked.seq, 10).await.unwrap(), [lifted]);
         assert!(store.lift_lockout(&bob, &Actor::system(), "", at(7)).await.unwrap().is_none());
+    }
+
+    /// Two transactions that write a row each, the first of which commits last. Whoever follows the sequence meanwhile misses
+    /// neither.
+    #[tokio::test]
+    async fn numbers_become_visible_in_order_though_a_transaction_stays_open() {
+        let (mut settings, _file) = shared().await;
+        // Longer than the first one takes.
+        settings.timeout = Duration::from_secs(60);
+        let (store, other) = (migrated(&settings).await, Store::open(&settings).await.unwrap());
+        let session = |second| Targets { sessions: vec![new_id(at(second))], ..Default::default() };
+        let first = store.revoke(kick(session(0), None), at(0)).await.unwrap().seq;
+        let open = store.begin().await.unwrap();
+        // It has not even taken its turn: the number alone must do.
+        let held = carry_out(&open, kick(session(1), None), at(1)).await.unwrap();
+
+        let tasks = TaskTracker::new();
+        // Fewer than the pool has connections: they wait.
+        for second in 2..4 {
+            let (store, targets) = (other.clone(), session(second));
+            tasks.spawn(async move { store.revoke(kick(targets, None), at(second)).await.unwrap() });
+        }
+        tasks.close();
+        let mut followed = vec![first];
+        let mut open = Some(open);
+        for look in 0.. {
+            let rows = other.revocations_after(*followed.last().unwrap(), 10).await.unwrap();
+            followed.extend(rows.iter().map(|row| row.seq));
+            assert!(look < 3_000, "they do not come: {followed:?}");
+            match &open {
+                // The others have had their time to go ahead.
+                Some(_) if look == 30 => open.take().unwrap().commit().await.unwrap(),
+                Some(_) => assert_eq!(followed, [first], "a greater number is visible while {} is not", held.seq),
+                None if followed.len() == 4 => break,
+                None => {}
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tasks.wait().await;
+        let all: Vec<i64> = store.revocations_after(first - 1, 10).await.unwrap().iter().map(|row| row.seq).collect();
+        assert_eq!(followed, all);
+        assert_eq!(other.last_revocation_seq().await.unwrap(), *all.last().unwrap());
     }
 
     #[tokio::test]

@@ -39,10 +39,25 @@ impl Store {
                 )));
             }
             Some(_) => {}
-            None => self.set_setting(NAME, name, now).await?,
+            // Another process that starts at the same time may be faster.
+            None if self.agree(NAME, name, now).await? != name => {
+                return Box::pin(self.with_default_issuer(name, now)).await;
+            }
+            None => {}
         }
         let own = if name.is_empty() { "" } else { crate::auth::OWN_ISSUER };
         Ok(self.with_own_issuer(own))
+    }
+
+    /// Sets a value that was never set; the one that stands then, which is that of whoever came first.
+    pub async fn agree(&self, name: &str, value: &str, now: DateTime<Utc>) -> Result<String, StoreError> {
+        let row = ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()), updated_at: Set(now) };
+        let once = OnConflict::column(Column::Name).do_nothing_on([Column::Name]).to_owned();
+        let tx = self.begin().await?;
+        Entity::insert(row).on_conflict(once).exec_without_returning(&*tx).await?;
+        let stands = Entity::find_by_id(name).one(&*tx).await?;
+        tx.commit().await?;
+        stands.map(|row| row.value).ok_or(StoreError::NotFound("setting"))
     }
 
     /// Sets a value. A name has at most 128 characters.
@@ -66,5 +81,13 @@ mod tests {
         store.set_setting("retention", "30", at(0)).await.unwrap();
         store.set_setting("retention", "60", at(1)).await.unwrap();
         assert_eq!(store.setting("retention").await.unwrap().as_deref(), Some("60"));
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_first_says_what_is_agreed_on() {
+        let store = store().await;
+        assert_eq!(store.agree("key", "one", at(0)).await.unwrap(), "one");
+        assert_eq!(store.agree("key", "two", at(1)).await.unwrap(), "one");
+        assert_eq!(store.setting("key").await.unwrap().as_deref(), Some("one"));
     }
 }

@@ -49,6 +49,12 @@ pub(super) async fn shared() -> (Database, Option<File>) {
     }
 }
 
+/// The URL of an empty database that several stores can open: on the server that tests run on, else in this folder.
+pub(crate) async fn shared_in(folder: &std::path::Path) -> Secret {
+    let url = database::on_server().await;
+    Secret::new(url.unwrap_or_else(|| format!("sqlite://{}/shared.db", folder.display())))
+}
+
 /// A migrated SQLite database in a folder that is gone with the second value.
 pub(super) async fn file_store() -> (Store, File) {
     let file = File::new();

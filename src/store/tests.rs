@@ -35,25 +35,76 @@ async fn every_migration_goes_down_and_up_again() {
     new_user(&store, "root", &["admin"]).await;
 }
 
-#[tokio::test]
-async fn the_schema_of_a_later_release_is_not_touched() {
-    let store = store().await;
-    let later = "INSERT INTO rollcall_migrations VALUES ('m29990101_000001_later', 0)";
-    store.db().execute_unprepared(later).await.unwrap();
-    for result in [store.migrate(Direction::Up).await, store.migration_status().await.map(drop)] {
-        let sentence = result.unwrap_err().to_string();
-        assert!(sentence.contains("later release"), "{sentence}");
+/// What a later release leaves behind that lets releases of this level run beside it.
+async fn later_release(store: &Store, minimum: i32) {
+    for sql in [
+        "INSERT INTO rollcall_migrations VALUES ('m29990101_000099_later', 0)".to_owned(),
+        format!("UPDATE rollcall_schema SET minimum = {minimum}"),
+    ] {
+        store.db().execute_unprepared(&sql).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn two_processes_that_start_together_migrate_once() {
+async fn the_schema_of_a_later_release_is_used_where_it_allows_that_and_never_touched() {
+    let store = store().await;
+    later_release(&store, rollcall_migrations::LEVEL).await;
+    store.prepare().await.unwrap();
+    store.migrate(Direction::Up).await.unwrap();
+    let status = store.migration_status().await.unwrap();
+    assert_eq!(status.last().unwrap(), &("m29990101_000099_later".to_owned(), true));
+    let sentence = store.migrate(Direction::Down(1)).await.unwrap_err().to_string();
+    assert!(sentence.contains("later release") && sentence.contains("migrate down with it"), "{sentence}");
+    assert_eq!(store.migration_status().await.unwrap(), status);
+    new_user(&store, "root", &["admin"]).await;
+}
+
+#[tokio::test]
+async fn a_release_that_is_too_old_for_the_schema_does_nothing_and_says_so() {
+    let store = store().await;
+    later_release(&store, rollcall_migrations::LEVEL + 1).await;
+    for result in [
+        store.prepare().await,
+        store.migrate(Direction::Up).await,
+        store.migrate(Direction::Down(1)).await,
+        store.migration_status().await.map(drop),
+    ] {
+        let sentence = result.unwrap_err().to_string();
+        assert!(sentence.contains("later release") && sentence.contains("use that release"), "{sentence}");
+    }
+}
+
+#[tokio::test]
+async fn processes_that_start_together_migrate_once() {
+    let (mut settings, _file) = shared().await;
+    settings.auto_migrate = true;
+    // The pool has to do without the connection that keeps the others waiting.
+    settings.max_connections = 1;
+    let mut stores = Vec::new();
+    for _ in 0..3 {
+        stores.push(Store::open(&settings).await.unwrap());
+    }
+    let (first, second, third) = tokio::join!(stores[0].prepare(), stores[1].prepare(), stores[2].prepare());
+    for prepared in [first, second, third] {
+        prepared.unwrap();
+    }
+    assert_eq!(stores[2].roles().await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn one_process_of_a_database_is_at_it_at_a_time() {
     let (settings, _file) = shared().await;
-    let (a, b) = (Store::open(&settings).await.unwrap(), Store::open(&settings).await.unwrap());
-    let (first, second) = tokio::join!(a.migrate(Direction::Up), b.migrate(Direction::Up));
-    first.unwrap();
-    second.unwrap();
-    assert_eq!(b.roles().await.unwrap().len(), 3);
+    let (a, b) = (migrated(&settings).await, Store::open(&settings).await.unwrap());
+    if a.backend() == DbBackend::Sqlite {
+        return; // Its writers take turns by themselves.
+    }
+    let (first, beside) = (a.alone().await.unwrap(), tokio::time::timeout(Duration::from_millis(300), b.alone()).await);
+    assert!(beside.is_err(), "both are at it");
+    first.end().await;
+    b.alone().await.unwrap().end().await;
+    // Whoever is dropped in the middle holds nobody up.
+    drop(a.alone().await.unwrap());
+    tokio::time::timeout(Duration::from_secs(30), b.alone()).await.expect("nobody is at it").unwrap().end().await;
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Several nodes in one process, on one database and one Redis.
 
+use std::io::{BufRead, BufReader};
 use std::ops::Index;
-use std::sync::Arc;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rollcall::app::App;
@@ -28,7 +30,7 @@ impl TestCluster {
 
     /// With settings of the test's own.
     pub(crate) async fn with(nodes: usize, change: impl Fn(&mut Config)) -> TestCluster {
-        let (redis, database) = (Redis::start().await, database::shared().await);
+        let (redis, database) = (Redis::start().await, shared_database().await);
         let mut cluster = TestCluster { redis, nodes: Vec::new(), database };
         for number in 1..=nodes {
             let url = (cluster.redis.url(), cluster.database.clone());
@@ -63,6 +65,21 @@ impl TestCluster {
         built.err().expect("it does not start").to_string()
     }
 
+    /// Stops one node, and proves that nothing was left behind. Those after it move up.
+    pub(crate) async fn stop(&mut self, number: usize) {
+        self.nodes.remove(number).shutdown().await;
+    }
+
+    /// One node dies without a word. Those after it move up.
+    pub(crate) async fn kill(&mut self, number: usize) {
+        self.nodes.remove(number).kill().await;
+    }
+
+    /// The nodes.
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, TestApp> {
+        self.nodes.iter()
+    }
+
     /// Stops every node, and proves that nothing was left behind.
     pub(crate) async fn shutdown(self) -> Redis {
         for node in self.nodes {
@@ -89,4 +106,24 @@ fn prepare(config: &mut Config, name: &str, (redis, database): &(String, String)
     config.cluster.announce = Duration::from_millis(200);
     // Nobody waits for it unless a test is about it, and a busy machine takes its time.
     config.cluster.answer_timeout = Duration::from_secs(20);
+}
+
+/// The URL of a new empty database that several processes can share: on the server, else on a PostgreSQL of all such tests.
+async fn shared_database() -> String {
+    static OWN: OnceLock<(String, Child)> = OnceLock::new();
+    match database::on_server().await {
+        Some(url) => url,
+        None => database::create(&OWN.get_or_init(own_server).0).await,
+    }
+}
+
+/// It stops when this process ends: its script reads orders until then.
+fn own_server() -> (String, Child) {
+    let mut script = Command::new("tests/databases.sh");
+    script.args(["postgres", "control"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut url = String::new();
+    BufReader::new(script.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    assert!(!url.is_empty(), "PostgreSQL did not start; what the script says is above");
+    (url.trim().to_owned(), script)
 }

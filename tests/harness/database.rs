@@ -1,9 +1,5 @@
 //! An empty database of its own for each test: in memory, or on the server that `tests/databases.sh` started.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
-
 use sea_orm::{ConnectionTrait, Database};
 use uuid::Uuid;
 
@@ -36,24 +32,4 @@ pub(crate) async fn create(administrator: &str) -> String {
 /// The URL of a new empty database: on the server, else in memory.
 pub(crate) async fn empty() -> String {
     on_server().await.unwrap_or_else(|| "sqlite::memory:".to_owned())
-}
-
-/// The URL of a new empty database that several processes can share: on the server, else on a PostgreSQL of all such tests.
-pub(crate) async fn shared() -> String {
-    static OWN: OnceLock<(String, Child)> = OnceLock::new();
-    match on_server().await {
-        Some(url) => url,
-        None => create(&OWN.get_or_init(own_server).0).await,
-    }
-}
-
-/// It stops when this process ends: its script reads orders until then.
-fn own_server() -> (String, Child) {
-    let mut script = Command::new("tests/databases.sh");
-    script.args(["postgres", "control"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut url = String::new();
-    BufReader::new(script.stdout.take().unwrap()).read_line(&mut url).unwrap();
-    assert!(!url.is_empty(), "PostgreSQL did not start; what the script says is above");
-    (url.trim().to_owned(), script)
 }

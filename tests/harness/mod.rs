@@ -8,6 +8,7 @@ mod database_server;
 mod nginx;
 pub(crate) mod other_system;
 mod process;
+pub(crate) mod proxy;
 mod raw;
 mod redis;
 mod socket;
@@ -36,6 +37,7 @@ pub(crate) use cluster::TestCluster;
 pub(crate) use database_server::DatabaseServer;
 pub(crate) use nginx::{Nginx, Port};
 pub(crate) use process::{Said, Served, rollcall, rollcall_with};
+pub(crate) use proxy::Proxy;
 pub(crate) use raw::{RawSocket, frame};
 pub(crate) use redis::Redis;
 pub(crate) use socket::TestSocket;
@@ -190,6 +192,13 @@ impl TestApp {
         self.stop.cancel();
     }
 
+    /// Ends without a word to anybody, as far as one process can play the death of another.
+    pub(crate) async fn kill(mut self) {
+        let serving = self.serving.take().expect("a server dies once");
+        serving.abort();
+        let _ = serving.await;
+    }
+
     /// Stops, and proves that nothing was left behind.
     pub(crate) async fn shutdown(mut self) {
         self.stop.cancel();
@@ -234,6 +243,14 @@ fn http_builder() -> reqwest::ClientBuilder {
 /// Whoever comes first sets it for the process; it is always the same.
 fn install_crypto() {
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Makes a node of it, with others on the same database. What it needs Redis for it does without.
+pub(crate) fn one_of_several(config: &mut Config, node: &str, database: &str) {
+    config.cluster.node = node.to_owned();
+    config.cluster.redis_url = Secret::new("redis://127.0.0.1:1");
+    config.auth.master_key = Secret::new("a master key that the nodes share");
+    config.database.url = Secret::new(database);
 }
 
 /// Waits until a condition holds, at most as long as a machine that does other things may need.

@@ -7,6 +7,11 @@ use tokio_rustls::TlsConnector;
 
 use super::{PATIENCE, TestApp, TestUser};
 
+#[path = "../fuzz/frame.rs"]
+mod frame;
+
+pub(crate) use frame::frame;
+
 /// An open socket.
 pub(crate) struct RawSocket {
     stream: Box<dyn Stream>,
@@ -114,24 +119,4 @@ impl RawSocket {
     pub(crate) async fn ends(&mut self) -> bool {
         self.read.is_empty() && self.more().await == 0
     }
-}
-
-/// A masked frame with this first byte.
-pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        length @ ..126 => frame.push(0x80 | length as u8),
-        length @ 126..65_536 => {
-            frame.push(0x80 | 126);
-            frame.extend((length as u16).to_be_bytes());
-        }
-        length => {
-            frame.push(0x80 | 127);
-            frame.extend((length as u64).to_be_bytes());
-        }
-    }
-    let mask = [7, 1, 9, 3];
-    frame.extend(mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    frame
 }

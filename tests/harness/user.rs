@@ -51,6 +51,11 @@ impl TestUser {
         TestUser { id: String::new(), token, session: String::new(), cookie: String::new(), base, http }
     }
 
+    /// The same login, calling another server.
+    pub(crate) fn at(&self, app: &TestApp) -> TestUser {
+        TestUser { base: app.url(""), http: app.http.clone(), ..self.clone() }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.call("GET", path, Value::Null).await
     }

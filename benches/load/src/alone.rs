@@ -37,10 +37,11 @@ impl Side {
         Ok(Times::of((0..times).map(|_| page(self)).collect::<io::Result<_>>()?))
     }
 
-    /// ms of a sweep over everybody, as the job says itself.
+    /// ms of a sweep over everybody, from the call to its answer: the job's own figure is in whole milliseconds.
     pub(crate) fn sweep(&mut self) -> f64 {
+        let begun = Instant::now();
         let run: Value = self.server.call("POST", "/jobs/sweep/run", &self.admin, None);
-        run["tookMs"].as_f64().unwrap_or(f64::NAN)
+        if run["tookMs"].is_u64() { begun.elapsed().as_secs_f64() * 1e3 } else { f64::NAN }
     }
 
     /// Everybody joins one room; µs of processor for each.

@@ -14,6 +14,9 @@ use crate::measure::{BROADCAST, Side, Times, spread};
 use crate::report::Report;
 use crate::server::Server;
 
+/// Of one of the two at a fixed rate: 3,000 round trips at 20,000 a second.
+const TURN: Duration = Duration::from_millis(150);
+
 /// How long and how many.
 pub(crate) struct Size {
     pub(crate) title: &'static str,
@@ -21,6 +24,8 @@ pub(crate) struct Size {
     sockets: usize,
     rounds: usize,
     slice: Duration,
+    /// Turns of each at a fixed rate.
+    turns: usize,
     /// To one who does not read.
     pushes: usize,
     /// For the cost at different numbers of clients, so many times; none to leave it out.
@@ -36,6 +41,7 @@ impl Size {
                 sockets: 9_900,
                 rounds: 7,
                 slice: Duration::from_millis(1500),
+                turns: 100,
                 pushes: 20_000,
                 growth: (&[1_000, 5_000, 10_000, 18_000], 3),
             }),
@@ -44,6 +50,7 @@ impl Size {
                 sockets: 2_000,
                 rounds: 3,
                 slice: Duration::from_millis(500),
+                turns: 20,
                 pushes: 20_000,
                 growth: (&[1_000, 4_000], 1),
             }),
@@ -52,6 +59,7 @@ impl Size {
                 sockets: 100,
                 rounds: 1,
                 slice: Duration::from_millis(100),
+                turns: 2,
                 pushes: 1_000,
                 growth: (&[], 0),
             }),
@@ -126,47 +134,47 @@ fn handshakes(size: &Size, ours: &mut Side, bare: &mut Side, report: &mut Report
 
 /// What both can do, in turn.
 fn in_turn(size: &Size, ours: &mut Side, bare: &mut Side, report: &mut Report) -> io::Result<()> {
-    let (mut pings, mut fan_out, mut p50) = (Vec::new(), Vec::new(), Vec::new());
-    // The machine stands still for some milliseconds about once a second, whoever runs: which of two slices has met that says
-    // nothing, and so the slow ones of all rounds are compared.
-    let (mut ours_all, mut bare_all) = (Times::default(), Times::default());
-    let mut last = String::new();
+    let (mut pings, mut fan_out, mut last) = (Vec::new(), Vec::new(), String::new());
     for _ in 0..size.rounds {
         let calls = bare.system_calls()?;
         let (a, b) = (ours.pings(size.slice)?, bare.pings(size.slice)?);
         let calls = (bare.system_calls()? - calls) / (b.1 * size.slice.as_secs_f64());
         pings.push(a.0 / b.0);
-        let rate = 20_000.0_f64.min(size.sockets as f64 * 20.0);
-        let (x, y) = (ours.round_trips(rate, size.slice)?, bare.round_trips(rate, size.slice)?);
-        p50.push(x.quantile(0.5) / y.quantile(0.5));
-        ours_all.add(x);
-        bare_all.add(y);
         let (c, d) = (ours.broadcast()?, bare.broadcast()?);
         fan_out.push(c.0 / d.0);
         last = format!(
-            "last round: a ping {:.1} µs (limit {:.1} µs, {calls:.2} system calls), {:.0} a second ({:.0}); all rounds at {rate:.0} a second: p50 {:.0} µs ({:.0}), p99 {:.0} µs ({:.0}), p99.9 {:.0} µs ({:.0}); a delivery {:.2} µs ({:.2}), the last one has it after {:.0} ms ({:.0})",
-            a.0,
-            b.0,
-            a.1,
-            b.1,
-            ours_all.quantile(0.5),
-            bare_all.quantile(0.5),
-            ours_all.quantile(0.99),
-            bare_all.quantile(0.99),
-            ours_all.quantile(0.999),
-            bare_all.quantile(0.999),
-            c.0,
-            d.0,
-            c.1,
-            d.1
+            "last round: a ping {:.1} µs (limit {:.1} µs, {calls:.2} system calls), {:.0} a second ({:.0}); a delivery {:.2} µs ({:.2}), the last one has it after {:.0} ms ({:.0})",
+            a.0, b.0, a.1, b.1, c.0, d.0, c.1, d.1
         );
     }
     report.note(last);
     report.goal("ping to reply, processor, ours ÷ limit", 1.0, "×", pings);
     report.goal("broadcast, processor for a delivery, ours ÷ limit", 1.25, "×", fan_out);
+    at_a_rate(size, ours, bare, report)
+}
+
+/// Round trips at a fixed rate, in many short turns. Whatever runs, the machine stands still for some milliseconds about once a
+/// second; which of the two meets that says nothing of either, and of many turns the median one has not met it.
+fn at_a_rate(size: &Size, ours: &mut Side, bare: &mut Side, report: &mut Report) -> io::Result<()> {
+    let rate = 20_000.0_f64.min(size.sockets as f64 * 20.0);
+    let (mut all, mut ratios) = ([Times::default(), Times::default()], [Vec::new(), Vec::new()]);
+    for _ in 0..size.turns {
+        let (x, y) = (ours.round_trips(rate, TURN)?, bare.round_trips(rate, TURN)?);
+        for (part, ratios) in [0.5, 0.99].into_iter().zip(&mut ratios) {
+            ratios.push(x.quantile(part) / y.quantile(part));
+        }
+        all[0].add(x);
+        all[1].add(y);
+    }
+    let at = |part| all.each_ref().map(|times| times.quantile(part));
+    let ([a, b], [c, d], [e, f]) = (at(0.5), at(0.99), at(0.999));
+    report.note(format!(
+        "all {} turns at {rate:.0} a second, standing still included: p50 {a:.0} µs (limit {b:.0}), p99 {c:.0} µs ({d:.0}), p99.9 {e:.0} µs ({f:.0})",
+        size.turns
+    ));
+    let [p50, p99] = ratios;
     report.goal("round trip at 20,000 a second, p50, ours ÷ limit", 1.15, "×", p50);
-    let p99 = ours_all.quantile(0.99) / bare_all.quantile(0.99);
-    report.goal("round trip at 20,000 a second, p99, ours ÷ limit", 2.0, "×", vec![p99]);
+    report.goal("round trip at 20,000 a second, p99 of a turn, ours ÷ limit", 2.0, "×", p99);
     Ok(())
 }
 
@@ -178,7 +186,7 @@ fn alone(size: &Size, ours: &mut Side, report: &mut Report) -> io::Result<()> {
     report.goal("push to one user, REST in, frame out, p50", 1.0, "ms", vec![pushes.quantile(0.5)]);
     let pages = ours.pages(times)?;
     report.goal("page of 20 of the online list, p50", 3.0, "ms", vec![pages.quantile(0.5)]);
-    report.goal("sweep of everybody", 1.0, "ms", (0..size.rounds).map(|_| ours.sweep()).collect());
+    report.goal("sweep of everybody, REST in, answer out", 1.0, "ms", (0..size.rounds).map(|_| ours.sweep()).collect());
     room(size, ours, report)?;
     slow(size, ours, report)?;
     list(size, ours, report)

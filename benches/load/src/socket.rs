@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -15,6 +16,21 @@ use rustix::net::{
 pub(crate) const TEXT: u8 = 0x81;
 const CLOSE: u8 = 0x88;
 const PONG: u8 = 0x8A;
+
+/// Source ports of one address: below those that the kernel chooses itself.
+const PORTS: u32 = 2_500;
+const FIRST_PORT: u16 = 20_000;
+
+/// An address and port of ours that nobody has used for millions of connections. The kernel's own choice gets slower with
+/// each connection that lingers (TIME_WAIT); then clients come one by one, and the server, woken for each, seems to cost more.
+pub(crate) fn source() -> SocketAddrV4 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    // Another process begins elsewhere. 127.1.0.2 to 127.250.254.254.
+    let place = (std::process::id() % 250 * 16_000 + number / PORTS) % (250 * 255 * 253);
+    let [second, third, fourth] = [1 + place / 253 / 255, place / 253 % 255, 2 + place % 253].map(|part| part as u8);
+    SocketAddrV4::new(Ipv4Addr::new(127, second, third, fourth), FIRST_PORT + (number % PORTS) as u16)
+}
 
 /// What a socket hears.
 pub(crate) enum Heard<'a> {
@@ -41,23 +57,23 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// Connects from an address of ours and asks for the upgrade.
-    pub(crate) fn dial(server: SocketAddr, from: Option<Ipv4Addr>, token: &str) -> io::Result<Socket> {
+    pub(crate) fn dial(server: SocketAddr, from: Option<SocketAddrV4>, token: &str) -> io::Result<Socket> {
         let stream = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         Socket::ask(stream, server, from, token)
     }
 
     /// The same with the smallest buffer the kernel gives: for those who will not read.
-    pub(crate) fn dial_narrow(server: SocketAddr, from: Option<Ipv4Addr>, token: &str) -> io::Result<Socket> {
+    pub(crate) fn dial_narrow(server: SocketAddr, from: Option<SocketAddrV4>, token: &str) -> io::Result<Socket> {
         let stream = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         set_socket_recv_buffer_size(&stream, 4096)?;
         Socket::ask(stream, server, from, token)
     }
 
-    fn ask(stream: OwnedFd, server: SocketAddr, from: Option<Ipv4Addr>, token: &str) -> io::Result<Socket> {
+    fn ask(stream: OwnedFd, server: SocketAddr, from: Option<SocketAddrV4>, token: &str) -> io::Result<Socket> {
         if let Some(from) = from {
-            // Or a port would be kept from us for as long as the connection before it lingers.
+            // A connection that lingers from an earlier turn does not keep it from us.
             set_socket_reuseaddr(&stream, true)?;
-            bind(&stream, &SocketAddrV4::new(from, 0))?;
+            bind(&stream, &from)?;
         }
         connect(&stream, &server)?;
         set_tcp_nodelay(&stream, true)?;

@@ -1,7 +1,7 @@
 //! Many sockets of one process, on one epoll: they answer pings, count what they hear, and send frames that were made before.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -11,12 +11,10 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use crate::server::{Member, PER_USER};
-use crate::socket::{Heard, Socket};
+use crate::socket::{Heard, Socket, source};
 
 /// Handshakes at once.
 const WINDOW: usize = 64;
-/// Sockets of one source address, of which each has 28,232 ports by default.
-const PER_ADDRESS: usize = 5_000;
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -57,7 +55,7 @@ impl Swarm {
             let window = first..places.end.min(first + WINDOW);
             for place in window.clone() {
                 let token = members.get(place / PER_USER).map_or("", |member| &member.token);
-                self.put(place, Socket::dial(server, Some(source(place)), token)?)?;
+                self.put(place, Socket::dial(server, Some(source()), token)?)?;
             }
             self.shake(window)?;
         }
@@ -69,7 +67,7 @@ impl Swarm {
         let (first, dial) = (self.sockets.len(), if deaf { Socket::dial_narrow } else { Socket::dial });
         self.sockets.resize_with(first + count, Socket::closed);
         for place in first..first + count {
-            self.put(place, dial(server, Some(source(place)), token)?)?;
+            self.put(place, dial(server, Some(source()), token)?)?;
         }
         self.shake(first..first + count)?;
         for socket in self.sockets[first..].iter().filter(|_| deaf) {
@@ -148,8 +146,4 @@ impl Swarm {
     pub(crate) fn close(&mut self, count: usize) {
         self.sockets.truncate(count);
     }
-}
-
-fn source(place: usize) -> Ipv4Addr {
-    Ipv4Addr::new(127, 0, 0, 2 + (place / PER_ADDRESS) as u8)
 }

@@ -2015,6 +2015,8 @@ export interface components {
             /** Format: date-time */
             lastPongAt?: string;
             leaving: boolean;
+            /** @description The node that holds the socket. */
+            node: string;
             /** Format: uint64 */
             queueBytes: number;
             /** Format: uint64 */
@@ -2034,7 +2036,10 @@ export interface components {
             name: string;
             /** Format: date-time */
             nextRunAt?: string;
+            /** @description On whichever node. */
             running: boolean;
+            /** @description `once`: one of the nodes runs it when it is due; `everyNode`: each runs it for itself. */
+            runs: string;
         };
         /** Jobs */
         Jobs: {
@@ -2148,10 +2153,11 @@ export interface components {
             at: string;
             /**
              * @description `closed`, `reload`, `lost`, `timeout`, `kicked`, `locked`, `expired`, `disabled`, `replaced`, `slow`, `badFrames`,
-             *     `protocol`, `shutdown`, `logout` or `revoked`.
+             *     `protocol`, `shutdown`, `logout`, `revoked` or `nodeLost`.
              */
             cause: string;
-            clientId: string;
+            /** @description The last client; absent when it was lost with its node. */
+            clientId?: string;
         };
         /**
          * List_ApiKey
@@ -2297,8 +2303,10 @@ export interface components {
         LookupAnswer: {
             /** Format: date-time */
             asOf: string;
+            /** @description Whether it is about every node. */
             complete: boolean;
             node: string;
+            nodes: components["schemas"]["Nodes"];
             /** Format: uint64 */
             rev: number;
             users: {
@@ -2376,52 +2384,20 @@ export interface components {
             scopes: string[];
         };
         /**
-         * Node
-         * @description One node.
-         */
-        Node: {
-            /** @description Where it listens. */
-            address: string;
-            /**
-             * Format: uint64
-             * @description Open sockets.
-             */
-            clients: number;
-            /** @description Only while it drains. */
-            drain?: components["schemas"]["Drain"] & unknown;
-            /** @description Another one after every start. */
-            generation: string;
-            /**
-             * Format: date-time
-             * @description Its last sign of life, by the clock of the node that answers.
-             */
-            lastHeardAt: string;
-            /**
-             * Format: double
-             * @description Processes that ran or waited to, on average over a minute; absent where the system does not tell.
-             */
-            load?: number;
-            name: string;
-            /** @description Whether it is the node that answers. */
-            self: boolean;
-            /**
-             * Format: date-time
-             * @description By its own clock.
-             */
-            startedAt: string;
-            state: components["schemas"]["NodeState"];
-            /** Format: uint64 */
-            uptimeSeconds: number;
-            version: string;
-        };
-        /** @enum {string} */
-        NodeState: "up" | "draining" | "suspect" | "dead";
-        /**
          * Nodes
-         * @description By name.
+         * @description Of how many nodes the answer is.
          */
         Nodes: {
-            list: components["schemas"]["Node"][];
+            /**
+             * Format: uint64
+             * @description Nodes that answered in time, this one among them.
+             */
+            answered: number;
+            /**
+             * Format: uint64
+             * @description Nodes that live.
+             */
+            expected: number;
         };
         /**
          * OnlineClient
@@ -2485,9 +2461,11 @@ export interface components {
         OnlineClients: {
             /** Format: date-time */
             asOf: string;
+            /** @description Whether it is about every node. */
             complete: boolean;
             list: components["schemas"]["OnlineClient"][];
             node: string;
+            nodes: components["schemas"]["Nodes"];
             /** Format: uint64 */
             page: number;
             /** Format: uint64 */
@@ -2516,8 +2494,10 @@ export interface components {
             };
             /** Format: uint64 */
             clients: number;
+            /** @description Whether it is about every node. */
             complete: boolean;
             node: string;
+            nodes: components["schemas"]["Nodes"];
             /** Format: uint64 */
             rev: number;
             /** Format: uint64 */
@@ -2579,6 +2559,7 @@ export interface components {
             /** Format: date-time */
             asOf: string;
             clients: components["schemas"]["OnlineClient"][];
+            /** @description Whether it is about every node. */
             complete: boolean;
             /** Format: date-time */
             firstSeenAt?: string;
@@ -2586,6 +2567,7 @@ export interface components {
             lastSeenAt?: string;
             leaving: boolean;
             node: string;
+            nodes: components["schemas"]["Nodes"];
             online: boolean;
             /** Format: uint64 */
             rev: number;
@@ -2600,9 +2582,11 @@ export interface components {
         OnlineUsers: {
             /** Format: date-time */
             asOf: string;
+            /** @description Whether it is about every node. */
             complete: boolean;
             list: components["schemas"]["OnlineUser"][];
             node: string;
+            nodes: components["schemas"]["Nodes"];
             /** Format: uint64 */
             page: number;
             /** Format: uint64 */
@@ -2622,6 +2606,7 @@ export interface components {
             /** Format: date-time */
             asOf: string;
             clients: components["schemas"]["Evidence"][];
+            /** @description Whether it is about every node. */
             complete: boolean;
             lastLeave?: components["schemas"]["LastLeave"];
             leaving: boolean;
@@ -2631,6 +2616,7 @@ export interface components {
              */
             leavingUntil?: string;
             node: string;
+            nodes: components["schemas"]["Nodes"];
             online: boolean;
             /** Format: uint64 */
             rev: number;
@@ -2776,6 +2762,8 @@ export interface components {
              */
             evicted: number;
             id: string;
+            /** @description The node that made it. */
+            node: string;
             /** Format: date-time */
             startedAt: string;
             /** Format: uint64 */
@@ -2785,7 +2773,7 @@ export interface components {
         };
         /**
          * Runs
-         * @description The last 50 runs, newest first.
+         * @description The last 50 runs, newest first: of a job that runs once those of every node, else those of this node.
          */
         Runs: {
             list: components["schemas"]["Run"][];

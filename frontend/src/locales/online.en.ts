@@ -20,6 +20,7 @@ export default {
     pause: 'Pause',
     resume: 'Resume',
     stale: 'Disconnected: this is the list as it was',
+    partial: '{answered} of {expected} nodes: clients of the others are missing or may have left',
     paged: 'Too many clients for a live list: it is read again at most once a second',
     columnsButton: 'Columns',
     exportCsv: 'Export CSV',
@@ -80,7 +81,7 @@ export default {
     cause: {
       closed: 'closed by the client', reload: 'page reloaded or left', lost: 'network lost', timeout: 'no heartbeat', kicked: 'kicked', locked: 'kicked and locked out',
       expired: 'token expired', disabled: 'account disabled', replaced: 'replaced by a newer login', slow: 'read too slowly', badFrames: 'too many bad frames',
-      protocol: 'broke the protocol', shutdown: 'server restarted or drained', logout: 'logged out',
+      protocol: 'broke the protocol', shutdown: 'server restarted or drained', logout: 'logged out', revoked: 'session revoked', nodeLost: 'lost with its node',
     },
     drawer: {
       title: 'Details of {name}',

@@ -20,6 +20,7 @@ export default {
     pause: '暂停更新',
     resume: '继续更新',
     stale: '连接已断开，以下是断开前的列表',
+    partial: '只有 {answered} / {expected} 个节点应答：其余节点的客户端可能缺失或已离开',
     paged: '客户端太多，列表不再逐条实时更新，每秒最多刷新一次',
     columnsButton: '显示的列',
     exportCsv: '导出 CSV',
@@ -80,6 +81,7 @@ export default {
     cause: {
       closed: '主动关闭', reload: '刷新或离开页面', lost: '网络中断', timeout: '心跳超时', kicked: '被强制下线', locked: '被强制下线并锁定', expired: '令牌过期',
       disabled: '账号被停用', replaced: '被新的登录取代', slow: '读取太慢', badFrames: '错误帧太多', protocol: '违反协议', shutdown: '服务器重启或排空', logout: '退出登录',
+      revoked: '会话被撤销', nodeLost: '随节点一起失联',
     },
     drawer: {
       title: '{name} 的详情',

@@ -8,6 +8,12 @@ export type LiveCounts = Pick<Counts, 'clients' | 'sessions' | 'users' | 'byRole
 /** A row as differences carry it: the same for every viewer, hence without `self`. */
 export type LiveRow = Omit<OnlineClient, 'self'>
 
+/** Of how many nodes something tells. A difference without it is of the one node there is. */
+export interface LiveNodes {
+  answered: number
+  expected: number
+}
+
 export interface OnlineRows {
   mode?: undefined
   rev: number
@@ -16,6 +22,7 @@ export interface OnlineRows {
   left: { id: string; cause: string }[]
   changed: (Pick<LiveRow, 'id'> & Partial<LiveRow>)[]
   counts: LiveCounts
+  nodes?: LiveNodes
 }
 
 /** Above `online.live_max` clients the server sends counts only. */
@@ -24,6 +31,7 @@ export interface OnlineCounts {
   rev: number
   prev: number
   counts: LiveCounts
+  nodes?: LiveNodes
 }
 
 export type OnlineDiff = OnlineRows | OnlineCounts

@@ -9,7 +9,7 @@ import { fetchClients } from './online/api'
 import { OnlineFeed, type FeedMode } from './online/feed'
 import { arrange, choices, defaultSort, emptyFilter, family, filterToApi, type Filter } from './online/filter'
 import { emptyView, isFrozen, nextView, type Holds, type View } from './online/freeze'
-import { noCounts, type ClientRow, type RowsDiff } from './online/rows'
+import { noCounts, oneNode, type ClientRow, type Nodes, type RowsDiff } from './online/rows'
 
 /** Rows of one page when the list is too long to be live; the server's own bound is 500. */
 export const pageSize = 200
@@ -26,6 +26,8 @@ export const useOnlineStore = defineStore('online', () => {
   const counts = shallowRef(noCounts)
   const mode = ref<FeedMode>('waiting')
   const error = shallowRef<unknown>(null)
+  /** Of how many nodes the list is. */
+  const nodes = shallowRef<Nodes>(oneNode)
   /** How many clients match the filter; in paged mode, on all pages. */
   const matching = ref(0)
   const page = ref(1)
@@ -51,7 +53,9 @@ export const useOnlineStore = defineStore('online', () => {
       async snapshot(signal) {
         const answer = await fetchClients({ all: true }, signal)
         noteServerTime(answer.asOf)
-        return { rev: answer.rev, rows: answer.list, total: answer.totalCount }
+        // Behind a load balancer another node than the socket's may answer.
+        const rev = answer.node === rt.connected?.node ? answer.rev : undefined
+        return { rev, rows: answer.list, total: answer.totalCount, nodes: answer.nodes }
       },
     },
     {
@@ -133,6 +137,7 @@ export const useOnlineStore = defineStore('online', () => {
     drawnAt = Date.now()
     mode.value = feed.mode
     counts.value = feed.state.counts
+    nodes.value = feed.nodes
     measureFlow()
     forget()
     if (mode.value === 'paged') {
@@ -228,7 +233,7 @@ export const useOnlineStore = defineStore('online', () => {
   }
 
   return {
-    filter, view, counts, mode, error, matching, page, flow, selected, options, holds, frozen,
+    filter, view, counts, mode, error, nodes, matching, page, flow, selected, options, holds, frozen,
     start, stop, apply: () => draw(true), retry: () => feed.opened(), allMatching, row, clientsOf, select, readOptions, flash, takeNews,
   }
 })

@@ -87,6 +87,14 @@ impl StoredKeys {
         self.keys.push(StoredKey { kid, alg, secret: Seed::random(), created_at: now, replaced_at: None });
     }
 
+    /// Replaces the key that signs when it is as old as that; zero means never.
+    pub(super) fn rotate(&mut self, alg: Algorithm, age: Duration, now: DateTime<Utc>) {
+        let old = |key: &StoredKey| (now - key.created_at).to_std().is_ok_and(|passed| passed >= age);
+        if self.signing().is_none_or(|key| !age.is_zero() && old(key)) {
+            self.replace(alg, now);
+        }
+    }
+
     /// Forgets keys that no longer verify anything.
     pub(super) fn prune(&mut self, overlap: Duration, now: DateTime<Utc>) {
         self.keys.retain(|key| still_verifies(key.replaced_at, overlap, now));

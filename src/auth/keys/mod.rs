@@ -1,11 +1,13 @@
-//! The keys that sign and verify our own tokens: generated and kept in a file, or given by the settings.
+//! The keys that sign and verify our own tokens: generated and kept in a file, or, where several nodes share them, encrypted in
+//! the database; or given by the settings.
 
+mod error;
 mod file;
 mod material;
+mod sealed;
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,52 +15,11 @@ use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 
+pub use self::error::KeyError;
 use self::file::{KeyFile, Seed, StoredKey, StoredKeys, still_verifies};
 use self::material::Material;
+pub use self::sealed::{MasterKey, SealedKey};
 use crate::config;
-
-/// Why there are no keys to sign with. Each sentence names the file or the setting and the way out.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// The file or its folder cannot be read or written.
-    #[error("The signing keys in {} cannot be used: {source}. Let the server's user own that folder, or set data.dir to one it may write.", .path.display())]
-    File {
-        /// The key file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Others may read the file.
-    #[error("The signing keys in {path} can be read by others (mode {mode:o}). Run `chmod 600 {path}`; if somebody may have read them, delete the file instead, and everyone logs in again.", path = .path.display())]
-    OpenToOthers {
-        /// The key file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The file is not what we wrote.
-    #[error("The signing keys in {} are damaged at line {line}. Restore the file from a backup, or delete it, and everyone logs in again.", .path.display())]
-    Broken {
-        /// The key file.
-        path: PathBuf,
-        /// Where reading stopped.
-        line: usize,
-    },
-    /// The file was removed under a running server.
-    #[error("The signing keys in {} have disappeared; the server goes on with those in memory. Restore the file, or restart the server, and everyone logs in again.", .path.display())]
-    Gone {
-        /// The key file.
-        path: PathBuf,
-    },
-    /// A key from the settings does not fit.
-    #[error("{setting} {problem}")]
-    Setting {
-        /// The setting, as `auth.signing_key`.
-        setting: &'static str,
-        /// What is wrong with it and how to mend it.
-        problem: &'static str,
-    },
-}
 
 /// The keys of this server. The newest signs; one that was replaced verifies for `auth.key_overlap`, and
 /// `auth.previous_signing_key` for as long as it is set. `Debug` shows names only.
@@ -68,12 +29,20 @@ pub struct Keyring(ArcSwap<Held>);
 #[derive(Clone)]
 struct Held {
     keys: Arc<Keys>,
-    /// None when the signing key comes from the settings.
-    file: Option<KeyFile>,
+    origin: Origin,
     previous: Option<Material>,
     algorithm: Algorithm,
     rotation: Duration,
     overlap: Duration,
+}
+
+/// Where the keys come from.
+#[derive(Clone)]
+enum Origin {
+    Settings,
+    File(KeyFile),
+    /// The database, encrypted with this.
+    Shared(MasterKey),
 }
 
 /// What is in use.
@@ -99,22 +68,51 @@ impl Keyring {
     /// `auth.algorithm` has changed, a new key signs and the old one overlaps. Two processes that start at once agree on
     /// the same keys. Blocks for some milliseconds.
     pub fn open(dir: &Path, auth: &config::Auth, now: DateTime<Utc>) -> Result<Keyring, KeyError> {
-        let algorithm = match auth.algorithm {
-            config::Algorithm::HS256 => Algorithm::HS256,
-            config::Algorithm::EdDSA => Algorithm::EdDSA,
-        };
+        if let Some(configured) = Keyring::configured(auth)? {
+            return Ok(configured);
+        }
+        let file = KeyFile::new(dir);
+        let stored = open_file(&file, algorithm(auth), now)?;
         let previous = Material::from_setting("auth.previous_signing_key", &auth.previous_signing_key)?;
-        let configured = Material::from_setting("auth.signing_key", &auth.signing_key)?;
-        let (keys, file) = match configured {
-            Some(material) => (configured_keys(&material, algorithm, previous.as_ref())?, None),
-            None => {
-                let file = KeyFile::new(dir);
-                let stored = open_file(&file, algorithm, now)?;
-                (stored_keys(&stored, &file, previous.as_ref())?, Some(file))
-            }
-        };
-        let (rotation, overlap) = (auth.key_rotation, auth.key_overlap);
-        Ok(Keyring(ArcSwap::from_pointee(Held { keys: Arc::new(keys), file, previous, algorithm, rotation, overlap })))
+        let keys = stored_keys(&stored, previous.as_ref()).ok_or_else(|| broken(&file))?;
+        Ok(Keyring::of(keys, Origin::File(file), previous, auth))
+    }
+
+    /// The key of the settings; none when `auth.signing_key` is not set.
+    pub fn configured(auth: &config::Auth) -> Result<Option<Keyring>, KeyError> {
+        let previous = Material::from_setting("auth.previous_signing_key", &auth.previous_signing_key)?;
+        let Some(material) = Material::from_setting("auth.signing_key", &auth.signing_key)? else { return Ok(None) };
+        let keys = configured_keys(&material, algorithm(auth), previous.as_ref())?;
+        Ok(Some(Keyring::of(keys, Origin::Settings, previous, auth)))
+    }
+
+    /// The keys that several nodes share, as [`Keyring::due`] made them.
+    pub fn shared(master: &MasterKey, auth: &config::Auth, sealed: &[SealedKey]) -> Result<Keyring, KeyError> {
+        let previous = Material::from_setting("auth.previous_signing_key", &auth.previous_signing_key)?;
+        let keys = unsealed_keys(master, sealed, previous.as_ref())?;
+        Ok(Keyring::of(keys, Origin::Shared(master.clone()), previous, auth))
+    }
+
+    /// What the keys in the database should be: with a first one, with one of `auth.algorithm`, with a new one when the one that
+    /// signs is due to be replaced, and without those that no longer verify.
+    pub fn due(
+        master: &MasterKey,
+        auth: &config::Auth,
+        sealed: &[SealedKey],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<SealedKey>, KeyError> {
+        let mut stored = master.open(sealed)?.unwrap_or_else(|| StoredKeys::generate(algorithm(auth), now));
+        stored.prune(auth.key_overlap, now);
+        if !fits(&stored, algorithm(auth)) {
+            stored.replace(algorithm(auth), now);
+        }
+        stored.rotate(algorithm(auth), auth.key_rotation, now);
+        Ok([master.seal(&stored), SealedKey::of_others(sealed)].concat())
+    }
+
+    fn of(keys: Keys, origin: Origin, previous: Option<Material>, auth: &config::Auth) -> Keyring {
+        let (algorithm, rotation, overlap) = (algorithm(auth), auth.key_rotation, auth.key_overlap);
+        Keyring(ArcSwap::from_pointee(Held { keys: Arc::new(keys), origin, previous, algorithm, rotation, overlap }))
     }
 
     /// Takes over the keys of another ring, which was opened with newer settings.
@@ -123,37 +121,59 @@ impl Keyring {
     }
 
     /// Replaces a generated key that is older than `auth.key_rotation` and forgets those that no longer verify. Answers
-    /// whether the keys in use changed, by another process too. A key from the settings is never touched. Blocks for
-    /// some milliseconds.
+    /// whether the keys in use changed, by another process too. A key from the settings is never touched, and shared ones are
+    /// not ours alone. Blocks for some milliseconds.
     pub fn rotate_if_due(&self, now: DateTime<Utc>) -> Result<bool, KeyError> {
         let held = self.0.load_full();
-        let Some(file) = &held.file else { return Ok(false) };
+        let Origin::File(file) = &held.origin else { return Ok(false) };
         let stored = file.update(|found| {
             let mut stored = found.ok_or_else(|| KeyError::Gone { path: file.path().to_owned() })?;
             stored.prune(held.overlap, now);
-            let old = |key: &StoredKey| (now - key.created_at).to_std().is_ok_and(|age| age >= held.rotation);
-            if stored.signing().is_none_or(|key| !held.rotation.is_zero() && old(key)) {
-                stored.replace(held.algorithm, now);
-            }
+            stored.rotate(held.algorithm, held.rotation, now);
             Ok(stored)
         })?;
-        self.take_over(&held, &stored, file)
+        let keys = stored_keys(&stored, held.previous.as_ref()).ok_or_else(|| broken(file))?;
+        Ok(self.take_over(&held, keys))
     }
 
     /// Reads what another process has written meanwhile: the command line may have made a key of another algorithm.
     /// Answers whether the keys in use changed. Blocks for a moment.
     pub fn reload(&self) -> Result<bool, KeyError> {
         let held = self.0.load_full();
-        let Some(file) = &held.file else { return Ok(false) };
+        let Origin::File(file) = &held.origin else { return Ok(false) };
         let stored = file.read()?.ok_or_else(|| KeyError::Gone { path: file.path().to_owned() })?;
-        self.take_over(&held, &stored, file)
+        let keys = stored_keys(&stored, held.previous.as_ref()).ok_or_else(|| broken(file))?;
+        Ok(self.take_over(&held, keys))
+    }
+
+    /// Takes over what the database says by now. Answers whether the keys in use changed.
+    pub fn adopt_shared(&self, sealed: &[SealedKey]) -> Result<bool, KeyError> {
+        let held = self.0.load_full();
+        let Origin::Shared(master) = &held.origin else { return Ok(false) };
+        let keys = unsealed_keys(master, sealed, held.previous.as_ref())?;
+        Ok(self.take_over(&held, keys))
+    }
+
+    /// The key that shared ones are encrypted with; none when they come from elsewhere.
+    pub fn master(&self) -> Option<MasterKey> {
+        match &self.0.load().origin {
+            Origin::Shared(master) => Some(master.clone()),
+            _ => None,
+        }
+    }
+
+    /// What tells the signing keys of the settings apart without telling them: the one that signs, and the one before it.
+    pub fn fingerprints(&self) -> Vec<String> {
+        let held = self.0.load();
+        let previous = held.previous.as_ref().map(|previous| previous.configured_key().kid);
+        std::iter::once(held.keys.signing.kid.clone()).chain(previous).collect()
     }
 
     /// How long a token signed now is verified for certain, even if its key were replaced at once: longer ones are not
     /// worth issuing. None when the key comes from the settings and stays as long as it is set.
     pub fn longest_life(&self) -> Option<Duration> {
         let held = self.0.load();
-        held.file.as_ref().map(|_| held.overlap)
+        (!matches!(held.origin, Origin::Settings)).then_some(held.overlap)
     }
 
     /// The key that signs.
@@ -173,16 +193,15 @@ impl Keyring {
         self.0.load().keys.refresh.clone()
     }
 
-    fn take_over(&self, held: &Arc<Held>, stored: &StoredKeys, file: &KeyFile) -> Result<bool, KeyError> {
-        let (new, old) = (stored_keys(stored, file, held.previous.as_ref())?, &held.keys);
+    fn take_over(&self, held: &Arc<Held>, new: Keys) -> bool {
         let names =
             |keys: &Keys| keys.verifying.iter().map(|key| (key.kid.clone(), key.replaced_at)).collect::<Vec<_>>();
-        let changed = names(&new) != names(old) || new.refresh != old.refresh;
+        let changed = names(&new) != names(&held.keys) || new.refresh != held.keys.refresh;
         if changed {
-            // Unless newer settings were adopted meanwhile: they have read the file, too.
+            // Unless newer settings were adopted meanwhile: they have read the keys, too.
             self.0.compare_and_swap(held, Arc::new(Held { keys: Arc::new(new), ..(**held).clone() }));
         }
-        Ok(changed)
+        changed
     }
 }
 
@@ -210,14 +229,24 @@ fn configured_keys(key: &Material, algorithm: Algorithm, previous: Option<&Mater
     Ok(with_previous(signing.clone(), vec![signing], vec![key.refresh_secret()], previous))
 }
 
+fn algorithm(auth: &config::Auth) -> Algorithm {
+    match auth.algorithm {
+        config::Algorithm::HS256 => Algorithm::HS256,
+        config::Algorithm::EdDSA => Algorithm::EdDSA,
+    }
+}
+
+fn fits(stored: &StoredKeys, algorithm: Algorithm) -> bool {
+    stored.signing().is_some_and(|key| key.alg == algorithm)
+}
+
 fn open_file(file: &KeyFile, algorithm: Algorithm, now: DateTime<Utc>) -> Result<StoredKeys, KeyError> {
-    let fits = |stored: &StoredKeys| stored.signing().is_some_and(|key| key.alg == algorithm);
     match file.read()? {
         // The usual start writes nothing, so that a read-only folder will do.
-        Some(stored) if fits(&stored) => Ok(stored),
+        Some(stored) if fits(&stored, algorithm) => Ok(stored),
         _ => file.update(|found| {
             let mut stored = found.unwrap_or_else(|| StoredKeys::generate(algorithm, now));
-            if !fits(&stored) {
+            if !fits(&stored, algorithm) {
                 stored.replace(algorithm, now);
             }
             Ok(stored)
@@ -225,16 +254,26 @@ fn open_file(file: &KeyFile, algorithm: Algorithm, now: DateTime<Utc>) -> Result
     }
 }
 
-fn stored_keys(stored: &StoredKeys, file: &KeyFile, previous: Option<&Material>) -> Result<Keys, KeyError> {
-    let broken = || KeyError::Broken { path: file.path().to_owned(), line: 1 };
+fn broken(file: &KeyFile) -> KeyError {
+    KeyError::Broken { path: file.path().to_owned(), line: 1 }
+}
+
+fn unsealed_keys(master: &MasterKey, sealed: &[SealedKey], previous: Option<&Material>) -> Result<Keys, KeyError> {
+    let stored = master.open(sealed)?;
+    let keys = stored.and_then(|stored| stored_keys(&stored, previous));
+    keys.ok_or_else(|| KeyError::Unsealed { kid: "none signs".to_owned() })
+}
+
+/// None when one has an algorithm that we do not sign with, or none signs.
+fn stored_keys(stored: &StoredKeys, previous: Option<&Material>) -> Option<Keys> {
     let key = |stored: &StoredKey| {
-        let material = Material::from_stored(stored).ok_or_else(broken)?;
-        Ok(Arc::new(material.key(stored.kid.clone(), stored.replaced_at)))
+        let material = Material::from_stored(stored)?;
+        Some(Arc::new(material.key(stored.kid.clone(), stored.replaced_at)))
     };
-    let verifying = stored.keys.iter().map(key).collect::<Result<Vec<_>, KeyError>>()?;
-    let signing = verifying.iter().rfind(|key| key.replaced_at.is_none()).cloned().ok_or_else(broken)?;
+    let verifying = stored.keys.iter().map(key).collect::<Option<Vec<_>>>()?;
+    let signing = verifying.iter().rfind(|key| key.replaced_at.is_none()).cloned()?;
     let Seed(refresh) = stored.refresh_secret;
-    Ok(with_previous(signing, verifying, vec![refresh], previous))
+    Some(with_previous(signing, verifying, vec![refresh], previous))
 }
 
 fn with_previous(

@@ -129,6 +129,12 @@ impl Tokens {
         self.judge(decoded.map_err(refusal)?.claims, now)
     }
 
+    /// Whether it may be signed by a key of ours that this process has not heard of yet.
+    pub fn names_unknown_key(&self, token: &str, now: DateTime<Utc>) -> bool {
+        let header = (token.len() <= MAX_TOKEN).then(|| jsonwebtoken::decode_header(token).ok()).flatten();
+        header.and_then(|header| header.kid).is_some_and(|kid| self.keyring.verifying(&kid, now).is_none())
+    }
+
     fn judge(&self, claims: Payload, now: DateTime<Utc>) -> Result<Claims, TokenError> {
         let now = now.timestamp();
         let latest = now.saturating_add(LEEWAY);

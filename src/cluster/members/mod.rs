@@ -5,6 +5,7 @@
 
 mod name;
 mod table;
+mod voice;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -13,23 +14,22 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use super::channel::Channel;
-use super::envelope::{Received, Topic};
+use super::envelope::Received;
 use super::link::Link;
 use super::mailbox::Mailbox;
 use crate::clock::Clock;
 use table::{Patience, Table};
+use voice::Voice;
 
 pub use name::NameTaken;
 pub use table::{Announcement, Member, MemberEvent, MemberState};
 
 /// Longest time between two looks at the clock.
 const LOOK: Duration = Duration::from_millis(250);
-/// Longest wait for a goodbye to leave.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// The nodes, as this one knows them: a cheap handle.
 #[derive(Clone)]
@@ -82,16 +82,6 @@ pub struct Facts {
     pub moved_away: usize,
     /// Until the last one is.
     pub drain_seconds: u64,
-}
-
-/// Whether this node announces itself.
-enum Voice {
-    /// Not before it has its name, and not after its goodbye.
-    Silent,
-    Speaking {
-        /// The next announcement asks for everybody else's.
-        hello: bool,
-    },
 }
 
 /// What nodes tell each other about themselves.
@@ -209,49 +199,6 @@ impl Members {
         }
     }
 
-    /// Only who holds the name says it, so that the others never hear two processes of one name in turn.
-    async fn speak(&self) {
-        let mut announce = interval(self.0.settings.announce);
-        announce.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! { _ = announce.tick() => {}, () = self.0.speak.notified() => {} }
-            if matches!(*self.voice(), Voice::Silent) {
-                continue;
-            }
-            match self.claim_name().await {
-                Ok(()) => self.announce(),
-                Err(taken) => {
-                    *self.voice() = Voice::Silent;
-                    tracing::error!("{taken} This process ends.");
-                    self.tell(&[MemberEvent::Ousted]);
-                }
-            }
-        }
-    }
-
-    /// Nobody could have been heard until now, nor have heard us.
-    fn say_hello(&self) {
-        self.table().forgive(self.now());
-        if let Voice::Speaking { hello } = &mut *self.voice() {
-            *hello = true;
-        }
-        self.0.speak.notify_one();
-    }
-
-    /// Says that this node is gone, and gives its name back.
-    pub async fn goodbye(&self) {
-        let said = {
-            let mut voice = self.voice();
-            *voice = Voice::Silent;
-            self.0.link.send(Channel::All, Topic::Members, &Word::Goodbye, b"")
-        };
-        let leave = async {
-            let _ = said.await;
-            self.give_name_back().await;
-        };
-        let _ = timeout(GOODBYE, leave).await;
-    }
-
     /// Who has been silent; or whether it was this process that stood still.
     fn look(&self, looked: &mut Duration) {
         let (now, patience) = (self.now(), self.patience());
@@ -290,37 +237,6 @@ impl Members {
         }
     }
 
-    /// Not awaited: whoever is silent is found out by the others.
-    fn announce(&self) {
-        let mut voice = self.voice();
-        if let Voice::Speaking { hello } = &mut *voice {
-            let hello = std::mem::take(hello);
-            self.say(Channel::All, &Word::Alive(self.announcement(hello)));
-        }
-    }
-
-    fn say(&self, channel: Channel, word: &Word) {
-        drop(self.0.link.send(channel, Topic::Members, word, b""));
-    }
-
-    fn announcement(&self, hello: bool) -> Announcement {
-        let Facts { clients, load, draining, moved_away, drain_seconds } =
-            self.0.facts.get().map_or_else(Facts::default, |facts| facts());
-        Announcement {
-            name: self.0.settings.name.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            address: self.0.settings.address.clone(),
-            started: self.0.started,
-            clients,
-            load,
-            draining,
-            moved_away,
-            drain_seconds,
-            hello,
-            directory: self.0.directory.get().map_or(Value::Null, |directory| directory()),
-        }
-    }
-
     fn tell(&self, events: &[MemberEvent]) {
         for event in events {
             match event {
@@ -340,10 +256,6 @@ impl Members {
 
     fn now(&self) -> Duration {
         self.0.clock.monotonic()
-    }
-
-    fn voice(&self) -> MutexGuard<'_, Voice> {
-        self.0.voice.lock().expect("nothing panics while holding the voice")
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -24,6 +24,9 @@ struct Job {
     /// Six fields, seconds first.
     cron: String,
     description: String,
+    /// `once`: one of the nodes runs it when it is due; `everyNode`: each runs it for itself.
+    runs: String,
+    /// On whichever node.
     running: bool,
     #[oai(skip_serializing_if_is_none)]
     next_run_at: Option<DateTime<Utc>>,
@@ -36,6 +39,8 @@ struct Job {
 #[oai(rename_all = "camelCase")]
 struct Run {
     id: String,
+    /// The node that made it.
+    node: String,
     started_at: DateTime<Utc>,
     took_ms: u64,
     /// `cron` or `manual`.
@@ -51,7 +56,7 @@ struct Jobs {
     list: Vec<Job>,
 }
 
-/// The last 50 runs, newest first.
+/// The last 50 runs, newest first: of a job that runs once those of every node, else those of this node.
 #[derive(Object)]
 struct Runs {
     list: Vec<Run>,
@@ -66,6 +71,7 @@ impl JobsApi {
             name: job.name.to_owned(),
             cron: job.cron,
             description: job.description.to_owned(),
+            runs: job.runs.word().to_owned(),
             running: job.running,
             next_run_at: job.next_run_at,
             last_run: job.last_run.map(run),
@@ -84,6 +90,7 @@ impl JobsApi {
         match board.run_now(&name).await {
             Ok(done) => Ok(Json(run(done))),
             Err(RunRefused::Unknown) => Err(Problem::not_found("job").into()),
+            Err(RunRefused::Unavailable) => Err(Problem::unavailable().into()),
             Err(RunRefused::Running) => {
                 Err(Problem::new(StatusCode::CONFLICT, "conflict", "This job is running already.").into())
             }
@@ -98,7 +105,7 @@ impl JobsApi {
         Data(board): Data<&Arc<Board>>,
         name: Path<String>,
     ) -> poem::Result<Json<Runs>> {
-        let runs = board.runs(&name).ok_or_else(|| Problem::not_found("job"))?;
+        let runs = board.runs(&name).await.ok_or_else(|| Problem::not_found("job"))?;
         Ok(Json(Runs { list: runs.into_iter().map(run).collect() }))
     }
 }
@@ -106,6 +113,7 @@ impl JobsApi {
 fn run(run: jobs::Run) -> Run {
     Run {
         id: run.id.to_string(),
+        node: run.node.to_string(),
         started_at: run.started_at,
         took_ms: run.took_ms,
         trigger: run.trigger.word().to_owned(),

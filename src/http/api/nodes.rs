@@ -65,7 +65,7 @@ enum NodeState {
 
 /// By name.
 #[derive(Object)]
-struct Nodes {
+struct NodeList {
     list: Vec<Node>,
 }
 
@@ -93,9 +93,9 @@ struct DrainRequest {
 impl NodesApi {
     /// Nodes
     #[oai(path = "/nodes", method = "get")]
-    async fn list(&self, _caller: MayMonitor, Data(services): Data<&Services>) -> Json<Nodes> {
+    async fn list(&self, _caller: MayMonitor, Data(services): Data<&Services>) -> Json<NodeList> {
         let now = services.nodes();
-        Json(Nodes { list: now.into_iter().map(node).collect() })
+        Json(NodeList { list: now.into_iter().map(node).collect() })
     }
 
     /// Empty a node

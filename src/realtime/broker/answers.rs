@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::Delivered;
+use super::memory::Reached;
 use super::words::Answer;
-use super::{Delivered, Reached};
 use crate::cluster::{Member, MemberState};
 
 /// Publications that wait for answers, by number.

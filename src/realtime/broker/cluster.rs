@@ -14,10 +14,9 @@ use uuid::Uuid;
 
 use super::answers::{Asking, Heard, Waiting};
 use super::interests::Interests;
+use super::memory::{CLOSE_WAIT, MemoryBroker, Reached};
 use super::words::{self, Answer, Word};
-use super::{
-    Broker, BrokerError, CLOSE_WAIT, Delivered, Expected, Interest, MemoryBroker, Payload, Publication, Reached, Target,
-};
+use super::{Broker, BrokerError, Delivered, Expected, Interest, Payload, Publication, Target};
 use crate::cluster::{Away, Channel, Cluster, Link, Mailbox, Received, Topic, hash};
 use crate::realtime::manager::ClientManager;
 

@@ -1,12 +1,9 @@
-use std::net::Ipv4Addr;
-
 use proptest::prelude::*;
-use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::auth::{Permissions, Rights};
 use crate::clock::ManualClock;
-use crate::realtime::{ClientManager, ManagerLimits, NewClient, QueueLimits, Registration, Wire};
+use crate::realtime::testing::{manager, register, wire};
+use crate::realtime::{ClientManager, Registration};
 
 const COLUMNS: [Column; 6] =
     [Column::Username, Column::Ip, Column::UserId, Column::App, Column::Id, Column::LastSeenAt];
@@ -14,52 +11,14 @@ const COLUMNS: [Column; 6] =
 /// User, name, last byte of the address, application.
 type Somebody = (u8, usize, u8, usize);
 
-/// Nobody's stream: nothing is sent here.
-fn wire() -> Arc<Wire> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-    let stream = runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        TcpStream::connect(listener.local_addr().unwrap()).await.unwrap()
-    });
-    let _guard = runtime.enter();
-    Arc::new(Wire::plain(stream))
-}
-
 fn listed(people: &[Somebody]) -> (Arc<ClientManager>, Vec<Registration>) {
-    let clock = Arc::new(ManualClock::new());
-    let limits = ManagerLimits {
-        max_clients: 1000,
-        per_user: 1000,
-        replace_oldest: false,
-        per_address: 1000,
-        max_rooms: 1,
-        queue: QueueLimits { bytes: 1, messages: 1 },
-        grace: std::time::Duration::ZERO,
-        max_leaves: 1,
-    };
-    let (manager, wire) = (Arc::new(ClientManager::new(clock.clone(), limits)), wire());
-    let registrations = people.iter().map(|&(user, name, ip, app)| {
-        let username = ["Ann", "bob", "Bob", "zoë"][name % 4].into();
-        let rights = Rights { username, roles: [].into(), permissions: Permissions::default() };
-        let new = NewClient {
-            user: UserKey::new(["", "shop"][usize::from(user) % 2], &user.to_string()),
-            session: Uuid::now_v7(),
-            app: ["", "crm"][app % 2].into(),
-            rights: Arc::new(rights),
-            scopes: Permissions::all(),
-            avatar: "".into(),
-            ip: IpAddr::V4(Ipv4Addr::new(10, 0, 0, ip)),
-            agent: Arc::default(),
-            logged_in_at: clock.now(),
-            expires_at: clock.now(),
-        };
-        manager.register(new, wire.clone()).unwrap()
-    });
+    let (manager, wire) = (manager(&Arc::new(ManualClock::new()), std::time::Duration::ZERO), wire());
+    let registrations = people.iter().map(|somebody| register(&manager, &wire, *somebody, Uuid::now_v7()));
     (manager.clone(), registrations.collect())
 }
 
 /// What a reader of the list sees of the column: numbers before texts, names whatever the case.
-fn seen(row: &OnlineClient, column: Column) -> (i64, String) {
+pub(in crate::realtime) fn seen(row: &OnlineClient, column: Column) -> (i64, String) {
     match column {
         Column::Username => (0, row.username.to_lowercase()),
         Column::Ip => (row.ip.rsplit('.').next().unwrap().parse().unwrap(), String::new()),

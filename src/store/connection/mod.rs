@@ -1,6 +1,8 @@
-//! The pool, write transactions, and the schema's versions. What differs between databases is in `sqlite` and `server`.
+//! The pool and write transactions; the schema's versions in `schema`. What differs between databases is in `sqlite` and `server`.
 
+mod alone;
 mod guarded;
+mod schema;
 mod server;
 mod sqlite;
 
@@ -9,36 +11,31 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollcall_migrations::{MigrationStatus, Migrator, MigratorTrait, set_table_prefix};
+use rollcall_migrations::set_table_prefix;
 use sea_orm::{
-    ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
-    Statement, TransactionOptions, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::StoreError;
 use crate::config;
+pub use alone::Alone;
 use guarded::{Guard, Guarded};
+pub use schema::Direction;
 
 /// The database. A cheap handle anyone may keep.
 #[derive(Clone)]
 pub struct Store {
     db: Guarded<DatabaseConnection>,
+    /// How to connect beside the pool; none for SQLite.
+    beside: Option<Arc<ConnectOptions>>,
     /// SQLite has one writer at a time and lets the others poll; waiting here is fair and costs nothing.
     turn: Arc<Mutex<()>>,
     timeout: Duration,
     auto_migrate: bool,
     /// What the rows of our own accounts have as issuer.
     own_issuer: Arc<str>,
-}
-
-/// Which way to migrate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Everything that is pending.
-    Up,
-    /// So many of the newest back. Rows of dropped tables are gone.
-    Down(u32),
 }
 
 impl Store {
@@ -60,12 +57,20 @@ impl Store {
                 )));
             }
         };
+        let beside = limit.map(|_| Arc::new(server::beside(&options)));
         let db = Database::connect(options).await.map_err(|error| {
             StoreError::Settings(format!("database.url: {named} cannot be used: {}.", innermost(&error)))
         })?;
         let guard = Guard::new(limit);
         let (db, turn) = (Guarded { inner: db, guard }, Arc::default());
-        Ok(Store { db, turn, timeout: config.timeout, auto_migrate: config.auto_migrate, own_issuer: "".into() })
+        Ok(Store {
+            db,
+            beside,
+            turn,
+            timeout: config.timeout,
+            auto_migrate: config.auto_migrate,
+            own_issuer: "".into(),
+        })
     }
 
     /// The same with another name for our own accounts' issuer; empty is the default issuer.
@@ -94,55 +99,6 @@ impl Store {
     pub async fn close(&self) {
         // An error here means it is closed already.
         let _ = self.db.inner.close_by_ref().await;
-    }
-
-    /// Brings the schema up to date before anything else is done. A file of ours is migrated; a server's database, which a team
-    /// has its own rules for, only with `database.auto_migrate`: [`StoreError::Settings`] says what to do otherwise.
-    pub async fn prepare(&self) -> Result<(), StoreError> {
-        if self.backend() == DbBackend::Sqlite || self.auto_migrate {
-            return self.migrate(Direction::Up).await;
-        }
-        match self.pending_migrations().await? {
-            0 => Ok(()),
-            pending => Err(StoreError::Settings(format!(
-                "database.url: {pending} migrations are to be applied first; run `rollcall migrate`, or set \
-                 database.auto_migrate = true."
-            ))),
-        }
-    }
-
-    /// Applies or takes back migrations. Two processes that start together take turns. In one transaction, so that a kill
-    /// leaves the schema as it was; MySQL has no such transactions, there the next `migrate` goes on where this one stopped.
-    /// [`StoreError::Settings`] when a later release has been here.
-    pub async fn migrate(&self, direction: Direction) -> Result<(), StoreError> {
-        let tx = self.begin_with(self.db.guard.patient()).await?;
-        let (lock, unlock) = server::migration_lock(self.backend());
-        for statement in lock {
-            tx.query_one_raw(Statement::from_string(self.backend(), *statement)).await?;
-        }
-        let migrated = match direction {
-            Direction::Up => Migrator::up(&tx.tx.inner, None).await,
-            Direction::Down(count) => Migrator::down(&tx.tx.inner, Some(count)).await,
-        };
-        for statement in unlock {
-            tx.query_one_raw(Statement::from_string(self.backend(), *statement)).await?;
-        }
-        migrated.map_err(schema_error)?;
-        tx.commit().await
-    }
-
-    /// Every migration, oldest first, and whether it is applied. Changes nothing.
-    pub async fn migration_status(&self) -> Result<Vec<(String, bool)>, StoreError> {
-        let migrations = Migrator::get_migration_with_status_read_only(&self.db.inner).await.map_err(schema_error)?;
-        let row = |migration: &rollcall_migrations::Migration| {
-            (migration.name().to_owned(), migration.status() == MigrationStatus::Applied)
-        };
-        Ok(migrations.iter().map(row).collect())
-    }
-
-    /// How many migrations are not applied yet.
-    pub async fn pending_migrations(&self) -> Result<usize, StoreError> {
-        Ok(self.migration_status().await?.iter().filter(|(_, applied)| !applied).count())
     }
 
     pub(super) fn db(&self) -> &Guarded<DatabaseConnection> {
@@ -197,17 +153,6 @@ impl Deref for Write {
 
     fn deref(&self) -> &Guarded<DatabaseTransaction> {
         &self.tx
-    }
-}
-
-/// sea-orm's own word for a migration that is applied and unknown is `Custom`.
-fn schema_error(error: DbErr) -> StoreError {
-    match error {
-        DbErr::Custom(_) => StoreError::Settings(
-            "database.url: the database was migrated by a later release of rollcall; use that release, or migrate down with it."
-                .to_owned(),
-        ),
-        error => error.into(),
     }
 }
 

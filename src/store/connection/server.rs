@@ -5,7 +5,7 @@ use std::time::Duration;
 use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sea_orm::sqlx::{Executor, query};
-use sea_orm::{ConnectOptions, DbBackend};
+use sea_orm::{ConnectOptions, DbBackend, DbErr, RuntimeErr};
 
 use super::StoreError;
 use crate::config::{self, DatabaseTls};
@@ -96,17 +96,39 @@ pub(super) fn read_only(backend: DbBackend) -> Option<&'static str> {
     }
 }
 
-/// Statements before and after migrations, so that processes take turns. PostgreSQL's lock ends with the transaction; its
-/// number has no meaning but to be ours.
-pub(super) fn migration_lock(backend: DbBackend) -> (&'static [&'static str], &'static [&'static str]) {
+/// Longest wait for another process, in seconds: migrating large tables takes its time.
+pub(super) const LONGEST_TURN: u32 = 600;
+
+/// Statements of which the last answers 1 when no other process of this database is at it; when that took too long, 0 or an error
+/// ([`waited_in_vain`]). PostgreSQL's lock ends with the transaction, MySQL's with the connection.
+pub(super) fn lock(backend: DbBackend) -> Vec<String> {
     match backend {
-        DbBackend::Postgres => (&["SELECT 1 FROM (SELECT pg_advisory_xact_lock(7238491163302751412)) AS turn"], &[]),
-        DbBackend::MySql => (
-            &["SELECT GET_LOCK(CONCAT('rollcall migrations ', DATABASE()), 600)"],
-            &["SELECT RELEASE_LOCK(CONCAT('rollcall migrations ', DATABASE()))"],
-        ),
-        _ => (&[], &[]),
+        DbBackend::Postgres => vec![
+            "SET LOCAL idle_in_transaction_session_timeout = 0".to_owned(),
+            format!("SET LOCAL lock_timeout = '{LONGEST_TURN}s'"),
+            "SELECT 1::bigint FROM \
+             (SELECT pg_advisory_xact_lock(hashtextextended('rollcall ' || current_schema(), 0))) AS turn"
+                .to_owned(),
+        ],
+        // Its names have at most 64 characters.
+        DbBackend::MySql => {
+            vec![format!("SELECT CAST(GET_LOCK(CONCAT('rollcall ', SHA1(DATABASE())), {LONGEST_TURN}) AS SIGNED)")]
+        }
+        _ => Vec::new(),
     }
+}
+
+/// Whether PostgreSQL's `lock_timeout` is over.
+pub(super) fn waited_in_vain(error: &DbErr) -> bool {
+    let DbErr::Query(RuntimeErr::SqlxError(below)) = error else { return false };
+    below.as_database_error().and_then(|error| error.code()).as_deref() == Some("55P03")
+}
+
+/// One connection that is not the pool's.
+pub(super) fn beside(options: &ConnectOptions) -> ConnectOptions {
+    let mut options = options.clone();
+    options.max_connections(1).min_connections(0);
+    options
 }
 
 fn pool(config: &config::Database, url: String) -> ConnectOptions {

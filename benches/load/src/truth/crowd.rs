@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::live::Live;
 use crate::server::text;
-use crate::socket::{Heard, Socket, goodbye};
+use crate::socket::{Heard, Socket, goodbye, source};
 
 /// One socket.
 pub(crate) struct Person {
@@ -75,9 +75,7 @@ impl Crowd {
     /// Dials with the token of a login.
     pub(crate) fn open(&mut self, session: usize, token: &str, narrow: bool) -> io::Result<u64> {
         let (number, dial) = (self.next, if narrow { Socket::dial_narrow } else { Socket::dial });
-        // Four addresses, so that none runs out of ports while old ones wait to be used again.
-        let from = Ipv4Addr::new(127, 0, 0, 2 + (number % 4) as u8);
-        let socket = dial(self.server, Some(from), token)?;
+        let socket = dial(self.server, Some(source()), token)?;
         let stream = socket.stream.as_ref().expect("it was just dialed");
         epoll::add(&self.epoll, stream, EventData::new_u64(number), EventFlags::IN)?;
         self.next += 1;

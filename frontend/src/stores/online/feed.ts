@@ -1,12 +1,14 @@
 // How the live list stays right: subscribe, buffer, read the snapshot, apply what is newer; again after a gap or a
 // reconnect (protocol section 4). The feed knows neither Vue nor the socket: both come in as functions.
-import { applyDiff, countRows, noCounts, stateOf, type ClientRow, type Counts, type OnlineDiff, type OnlineState, type RowsDiff } from './rows'
+import { applyDiff, countRows, isWhole, noCounts, oneNode, stateOf, type ClientRow, type Counts, type Nodes, type OnlineDiff, type OnlineState, type RowsDiff } from './rows'
 
 export interface Snapshot {
-  rev: number
+  /** Undefined when another node than the socket's answered: its revisions are none of this stream. */
+  rev: number | undefined
   rows: ClientRow[]
   /** Clients that match in all; more than `rows` means that the server keeps the rest to itself. */
   total: number
+  nodes: Nodes
 }
 
 export interface FeedSource {
@@ -35,6 +37,10 @@ export class OnlineFeed {
   mode: FeedMode = 'waiting'
   state: OnlineState = stateOf(0, [], noCounts)
   error: unknown = null
+  /** Of how many nodes the list tells, as far as was heard last. */
+  nodes: Nodes = oneNode
+  /** Whether the snapshot was of every node; what was missing from it comes with no difference. */
+  private whole = true
   private buffer: OnlineDiff[] = []
   private attempt = 0
   private loadedAt = 0
@@ -59,6 +65,7 @@ export class OnlineFeed {
     this.cancel()
     this.mode = 'waiting'
     this.state = stateOf(0, [], noCounts)
+    this.nodes = oneNode
   }
 
   receive(diff: OnlineDiff) {
@@ -78,12 +85,15 @@ export class OnlineFeed {
     if (this.mode !== 'live' && this.mode !== 'paged') this.mode = 'loading'
     this.listener.reset()
     try {
-      const { counts } = await this.source.subscribe()
+      const subscribed = await this.source.subscribe()
       if (aborter.signal.aborted) return
-      const { rev, rows, total } = await this.source.snapshot(aborter.signal)
+      const { rev, rows, total, nodes } = await this.source.snapshot(aborter.signal)
       if (aborter.signal.aborted) return
       const whole = total <= rows.length
-      this.state = stateOf(rev, rows, whole ? countRows(rows) : counts)
+      // Every difference since the subscription may come on top of another node's answer: each is the final state of its clients.
+      this.state = stateOf(rev ?? subscribed.rev, rows, whole ? countRows(rows) : subscribed.counts)
+      this.nodes = nodes
+      this.whole = isWhole(nodes)
       this.mode = whole ? 'live' : 'paged'
       this.error = null
     } catch (error) {
@@ -111,6 +121,9 @@ export class OnlineFeed {
     const applied = applyDiff(this.state, diff)
     if (applied === 'gap') return this.again()
     if (applied === 'stale') return
+    this.nodes = diff.nodes ?? oneNode
+    // The missing nodes are there again, with clients that the snapshot did not have.
+    if (!this.whole && isWhole(this.nodes)) return this.again()
     if (Date.now() - this.loadedAt > calmMs) this.attempt = 0
     if (applied === 'counts') {
       const first = this.mode !== 'paged'

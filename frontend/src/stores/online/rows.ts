@@ -1,10 +1,11 @@
 // The live list as data: a snapshot and the differences after it. Nothing here knows Vue, the socket or REST.
 
-import type { LiveCounts, LiveRow, OnlineDiff } from '@/realtime/events'
+import type { LiveCounts, LiveNodes, LiveRow, OnlineDiff } from '@/realtime/events'
 
 export type { OnlineDiff, OnlineRows as RowsDiff } from '@/realtime/events'
 export type ClientRow = LiveRow
 export type Counts = LiveCounts
+export type Nodes = LiveNodes
 
 export interface OnlineState {
   rev: number
@@ -19,6 +20,11 @@ export interface OnlineState {
 export type Applied = 'applied' | 'stale' | 'gap' | 'counts'
 
 export const noCounts: Counts = { clients: 0, sessions: 0, users: 0, byRole: {}, byApp: {} }
+
+export const oneNode: Nodes = { answered: 1, expected: 1 }
+
+/** Whether every node is in it. */
+export const isWhole = (nodes: Nodes): boolean => nodes.answered >= nodes.expected
 
 export function stateOf(rev: number, rows: ClientRow[], counts: Counts): OnlineState {
   return { rev, counts, rows: new Map(rows.map((row) => [row.id, row])) }

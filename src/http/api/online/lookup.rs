@@ -12,6 +12,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::rows::Nodes;
 use super::unavailable;
 use crate::auth::UserKey;
 use crate::http::Problem;
@@ -52,7 +53,9 @@ struct LookupAnswer {
     rev: u64,
     node: String,
     as_of: DateTime<Utc>,
+    /// Whether it is about every node.
     complete: bool,
+    nodes: Nodes,
 }
 
 /// [`LookupAnswer`] as it is written: `serde_json::Value`, through which poem-openapi writes, would sort the users.
@@ -65,6 +68,8 @@ struct InOrder {
     node: String,
     as_of: String,
     complete: bool,
+    #[serde(serialize_with = "nodes")]
+    nodes: Nodes,
 }
 
 #[OpenApi(tag = "Tag::Online")]
@@ -99,12 +104,17 @@ impl LookupApi {
             node: services.node().to_string(),
             as_of: state.as_of.to_rfc3339(),
             complete: state.complete,
+            nodes: state.into(),
         })
     }
 }
 
 fn raw(entry: LookupEntry) -> Box<RawValue> {
     RawValue::from_string(entry.to_json_string()).expect("an object is JSON")
+}
+
+fn nodes<S: Serializer>(nodes: &Nodes, serializer: S) -> Result<S::Ok, S::Error> {
+    nodes.to_json().serialize(serializer)
 }
 
 fn map<S: Serializer>(users: &[(String, Box<RawValue>)], serializer: S) -> Result<S::Ok, S::Error> {

@@ -20,11 +20,11 @@ use crate::http::Problem;
 use crate::http::body::Body;
 use crate::http::page::Paging;
 use crate::http::security::{MayKick, MayReadOnline};
-use crate::realtime::{Column, OnlineFilter, OnlineQuery, Page, PresenceError};
+use crate::realtime::{Column, OnlineFilter, OnlineQuery, Page, PresenceError, UserColumn, UserQuery};
 use crate::services::{Services, Whom};
 pub(crate) use lookup::LookupApi;
 pub(crate) use query::FilterFields;
-use query::{column, order, user_order};
+use query::{column, order, user_column};
 use rows::{OnlineClients, OnlineCounts, OnlineUserDetails, OnlineUsers, client, user};
 use why::{OnlineWhy, evidence};
 
@@ -96,6 +96,7 @@ impl OnlineApi {
             node: services.node().to_string(),
             as_of: state.as_of,
             complete: state.complete,
+            nodes: state.into(),
         }))
     }
 
@@ -120,17 +121,18 @@ impl OnlineApi {
             FilterFields { user_id: user_id.0, username: username.0, role: role.0, q: q.0, ..FilterFields::default() };
         let paging = Paging::new(page.0, page_size.0)?;
         let sort = sort.0.unwrap_or_else(|| "-lastSeenAt".to_owned());
-        let (order_by, descending) = order(&sort, user_order)?;
-        let whole_ip = caller.0.may(Permission::OnlineIp);
-        let Page { mut list, total, state } =
-            services.presence().users(&fields.check()?, whole_ip).await.map_err(unavailable)?;
-        list.sort_by(|a, b| {
-            let ordered = order_by(a, b);
-            if descending { ordered.reverse() } else { ordered }.then_with(|| a.user.cmp(&b.user))
-        });
-        let rows = list.into_iter().skip(paging.offset() as usize).take(paging.size as usize);
+        let (sort, descending) = order(&sort, user_column)?;
+        let query = UserQuery {
+            filter: fields.check()?,
+            sort,
+            descending,
+            offset: paging.offset() as usize,
+            limit: paging.size as usize,
+            whole_ip: caller.0.may(Permission::OnlineIp),
+        };
+        let Page { list, total, state } = services.presence().users(&query).await.map_err(unavailable)?;
         Ok(Json(OnlineUsers {
-            list: rows.map(|row| user(row, &caller.0)).collect(),
+            list: list.into_iter().map(|row| user(row, &caller.0)).collect(),
             page: paging.page,
             page_size: paging.size,
             page_count: paging.pages(total as u64),
@@ -139,6 +141,7 @@ impl OnlineApi {
             node: services.node().to_string(),
             as_of: state.as_of,
             complete: state.complete,
+            nodes: state.into(),
         }))
     }
 
@@ -163,6 +166,7 @@ impl OnlineApi {
             node: services.node().to_string(),
             as_of: state.as_of,
             complete: state.complete,
+            nodes: state.into(),
         }))
     }
 
@@ -179,7 +183,15 @@ impl OnlineApi {
         let rights = rights.ok_or_else(|| Problem::not_found("user"))?;
         let filter = OnlineFilter { users: vec![key.clone()], ..OnlineFilter::default() };
         let whole_ip = caller.0.may(Permission::OnlineIp);
-        let grouped = services.presence().users(&filter, whole_ip).await.map_err(unavailable)?;
+        let users = UserQuery {
+            filter: filter.clone(),
+            sort: UserColumn::UserId,
+            descending: false,
+            offset: 0,
+            limit: 1,
+            whole_ip,
+        };
+        let grouped = services.presence().users(&users).await.map_err(unavailable)?;
         let query = OnlineQuery {
             filter,
             sort: Column::ConnectedAt,
@@ -204,6 +216,7 @@ impl OnlineApi {
             node: services.node().to_string(),
             as_of: state.as_of,
             complete: state.complete,
+            nodes: state.into(),
         }))
     }
 

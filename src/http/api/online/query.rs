@@ -7,7 +7,7 @@ use poem_openapi::Object;
 use crate::auth::UserKey;
 use crate::http::Problem;
 use crate::http::page::filter;
-use crate::realtime::{Column, OnlineFilter, OnlineUser};
+use crate::realtime::{Column, OnlineFilter, UserColumn};
 
 /// The filters of the list, as they come.
 #[derive(Default, Object)]
@@ -107,16 +107,14 @@ pub(super) fn column(name: &str) -> Option<Column> {
     })
 }
 
-pub(super) type UserOrder = fn(&OnlineUser, &OnlineUser) -> std::cmp::Ordering;
-
-pub(super) fn user_order(name: &str) -> Option<UserOrder> {
+pub(super) fn user_column(name: &str) -> Option<UserColumn> {
     Some(match name {
-        "userId" => |a, b| a.user.cmp(&b.user),
-        "username" => |a, b| a.username.to_lowercase().cmp(&b.username.to_lowercase()),
-        "clients" => |a, b| a.clients.cmp(&b.clients),
-        "sessions" => |a, b| a.sessions.cmp(&b.sessions),
-        "firstSeenAt" => |a, b| a.first_seen_at.cmp(&b.first_seen_at),
-        "lastSeenAt" => |a, b| a.last_seen_at.cmp(&b.last_seen_at),
+        "userId" => UserColumn::UserId,
+        "username" => UserColumn::Username,
+        "clients" => UserColumn::Clients,
+        "sessions" => UserColumn::Sessions,
+        "firstSeenAt" => UserColumn::FirstSeenAt,
+        "lastSeenAt" => UserColumn::LastSeenAt,
         _ => return None,
     })
 }

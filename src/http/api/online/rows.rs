@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use poem_openapi::Object;
 
 use crate::auth::Identity;
-use crate::realtime;
+use crate::realtime::{self, StreamState};
 
 /// One client in the online list.
 #[derive(Object)]
@@ -61,7 +61,9 @@ pub(super) struct OnlineClients {
     pub(super) rev: u64,
     pub(super) node: String,
     pub(super) as_of: DateTime<Utc>,
+    /// Whether it is about every node.
     pub(super) complete: bool,
+    pub(super) nodes: Nodes,
 }
 
 /// One user in the online list.
@@ -82,6 +84,21 @@ pub(super) struct OnlineUser {
     pub(super) own: bool,
 }
 
+/// Of how many nodes the answer is.
+#[derive(Object)]
+pub(super) struct Nodes {
+    /// Nodes that answered in time, this one among them.
+    pub(super) answered: u64,
+    /// Nodes that live.
+    pub(super) expected: u64,
+}
+
+impl From<StreamState> for Nodes {
+    fn from(state: StreamState) -> Nodes {
+        Nodes { answered: state.nodes.answered as u64, expected: state.nodes.expected as u64 }
+    }
+}
+
 /// A page of users.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
@@ -94,7 +111,9 @@ pub(super) struct OnlineUsers {
     pub(super) rev: u64,
     pub(super) node: String,
     pub(super) as_of: DateTime<Utc>,
+    /// Whether it is about every node.
     pub(super) complete: bool,
+    pub(super) nodes: Nodes,
 }
 
 /// How many are online, those in the grace included.
@@ -111,7 +130,9 @@ pub(super) struct OnlineCounts {
     pub(super) rev: u64,
     pub(super) node: String,
     pub(super) as_of: DateTime<Utc>,
+    /// Whether it is about every node.
     pub(super) complete: bool,
+    pub(super) nodes: Nodes,
 }
 
 /// One user, online or not.
@@ -131,7 +152,9 @@ pub(super) struct OnlineUserDetails {
     pub(super) rev: u64,
     pub(super) node: String,
     pub(super) as_of: DateTime<Utc>,
+    /// Whether it is about every node.
     pub(super) complete: bool,
+    pub(super) nodes: Nodes,
 }
 
 pub(crate) fn client(row: realtime::OnlineClient, caller: &Identity) -> OnlineClient {

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use poem_openapi::Object;
 
+use super::rows::Nodes;
 use crate::auth::UserKey;
 use crate::realtime::{Cause, StreamState, Why};
 use crate::services::Services;
@@ -12,6 +13,8 @@ use crate::services::Services;
 #[oai(rename_all = "camelCase")]
 struct Evidence {
     id: String,
+    /// The node that holds the socket.
+    node: String,
     connected_at: DateTime<Utc>,
     last_frame_at: DateTime<Utc>,
     #[oai(skip_serializing_if_is_none)]
@@ -28,10 +31,12 @@ struct Evidence {
 #[oai(rename_all = "camelCase")]
 struct LastLeave {
     /// `closed`, `reload`, `lost`, `timeout`, `kicked`, `locked`, `expired`, `disabled`, `replaced`, `slow`, `badFrames`,
-    /// `protocol`, `shutdown`, `logout` or `revoked`.
+    /// `protocol`, `shutdown`, `logout`, `revoked` or `nodeLost`.
     cause: String,
     at: DateTime<Utc>,
-    client_id: String,
+    /// The last client; absent when it was lost with its node.
+    #[oai(skip_serializing_if_is_none)]
+    client_id: Option<String>,
 }
 
 /// Why a user counts as online, or not.
@@ -52,7 +57,9 @@ pub(super) struct OnlineWhy {
     rev: u64,
     node: String,
     as_of: DateTime<Utc>,
+    /// Whether it is about every node.
     complete: bool,
+    nodes: Nodes,
 }
 
 pub(super) fn evidence(key: &UserKey, why: Why, state: StreamState, services: &Services) -> OnlineWhy {
@@ -67,6 +74,7 @@ pub(super) fn evidence(key: &UserKey, why: Why, state: StreamState, services: &S
             .into_iter()
             .map(|client| Evidence {
                 id: client.id.to_string(),
+                node: client.node.to_string(),
                 connected_at: client.connected_at,
                 last_frame_at: client.last_frame_at,
                 last_pong_at: client.last_pong_at,
@@ -79,13 +87,14 @@ pub(super) fn evidence(key: &UserKey, why: Why, state: StreamState, services: &S
         last_leave: why.last_leave.map(|leave| LastLeave {
             cause: cause_word(leave.cause),
             at: leave.at,
-            client_id: leave.client.to_string(),
+            client_id: leave.client.map(|id| id.to_string()),
         }),
         sentence,
         rev: state.rev,
         node: services.node().to_string(),
         as_of: state.as_of,
         complete: state.complete,
+        nodes: state.into(),
     }
 }
 
