@@ -655,7 +655,7 @@ export interface paths {
                         [name: string]: unknown;
                     };
                     content: {
-                        "application/json; charset=utf-8": components["schemas"]["Nodes"];
+                        "application/json; charset=utf-8": components["schemas"]["NodeList"];
                     };
                 };
                 /** @description A problem (RFC 9457). */
@@ -2383,6 +2383,54 @@ export interface components {
             /** @description Permission words. */
             scopes: string[];
         };
+        /**
+         * Node
+         * @description One node.
+         */
+        Node: {
+            /** @description Where it listens. */
+            address: string;
+            /**
+             * Format: uint64
+             * @description Open sockets.
+             */
+            clients: number;
+            /** @description Only while it drains. */
+            drain?: components["schemas"]["Drain"] & unknown;
+            /** @description Another one after every start. */
+            generation: string;
+            /**
+             * Format: date-time
+             * @description Its last sign of life, by the clock of the node that answers.
+             */
+            lastHeardAt: string;
+            /**
+             * Format: double
+             * @description Processes that ran or waited to, on average over a minute; absent where the system does not tell.
+             */
+            load?: number;
+            name: string;
+            /** @description Whether it is the node that answers. */
+            self: boolean;
+            /**
+             * Format: date-time
+             * @description By its own clock.
+             */
+            startedAt: string;
+            state: components["schemas"]["NodeState"];
+            /** Format: uint64 */
+            uptimeSeconds: number;
+            version: string;
+        };
+        /**
+         * NodeList
+         * @description By name.
+         */
+        NodeList: {
+            list: components["schemas"]["Node"][];
+        };
+        /** @enum {string} */
+        NodeState: "up" | "draining" | "suspect" | "dead";
         /**
          * Nodes
          * @description Of how many nodes the answer is.
