@@ -87,7 +87,6 @@ async fn the_settings_in_the_manifests_are_settings() {
 
 /// `make cluster`, without the build.
 #[tokio::test]
-#[ignore = "three nodes share their signing keys by the database, which is not there yet"]
 async fn one_command_starts_three_nodes_behind_nginx_and_leaves_nothing() {
     let mut script = Command::new("config/deploy/cluster.sh");
     script.arg(env!("CARGO_BIN_EXE_rollcall")).stdin(Stdio::null()).stdout(Stdio::piped());
