@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::harness::{Answer, Redis, TestCluster, TestSocket, TestUser, eventually};
+use crate::harness::{Answer, Redis, TestApp, TestCluster, TestSocket, TestUser, eventually};
 
 async fn push(caller: &TestUser, target: Value, data: impl Into<Value>) -> Answer {
     let answer = caller.post("/api/v1/push", json!({"target": target, "event": "order", "data": data.into()})).await;
@@ -25,6 +25,12 @@ async fn until_end(socket: &mut TestSocket) -> Vec<Value> {
             data => seen.push(data),
         }
     }
+}
+
+/// Messages that the node was woken for.
+fn heard(node: &TestApp, topic: Topic) -> u64 {
+    let link = &node.services.cluster().unwrap().link;
+    link.received().find(|(heard, _)| *heard == topic).unwrap().1
 }
 
 #[tokio::test]
@@ -158,10 +164,7 @@ async fn a_node_without_receivers_is_not_woken() {
     let bob = cluster[1].login("bob").await;
     let mut socket = bob.connect(&cluster[1]).await;
     socket.ask("join", json!({"id": "lobby"})).await;
-    let woken = |node: usize| {
-        let link = &cluster[node].services.cluster().unwrap().link;
-        link.received().find(|(topic, _)| *topic == Topic::Delivery).unwrap().1
-    };
+    let woken = |node: usize| heard(&cluster[node], Topic::Delivery);
     let before = (woken(1), woken(2));
     for number in 0..10 {
         for target in [json!({"users": [bob.id]}), json!({"rooms": ["lobby"]})] {
@@ -199,8 +202,11 @@ async fn a_kick_from_another_node_closes_every_tab_and_says_how_many() {
     }
     let (stays, goes) = (cluster[1].login("bob").await, cluster[2].login("bob").await);
     let (mut stays_open, closes) = (stays.connect(&cluster[1]).await, goes.connect(&cluster[2]).await);
+    let told = (heard(&cluster[1], Topic::Rows), heard(&cluster[2], Topic::Rows));
     let kick = admin.delete(&format!("/api/v1/online/sessions/{}", goes.session), json!({})).await;
     assert_eq!((kick.status, &kick.body["closed"]), (200, &json!(1)), "{}", kick.text);
+    // They need not wait until it is time to look for new rows.
+    assert_eq!((heard(&cluster[1], Topic::Rows), heard(&cluster[2], Topic::Rows)), (told.0 + 1, told.1 + 1));
     assert_eq!(closes.ended().await.code, 4410);
     assert_eq!(stays_open.ask("ping", json!({})).await["code"], 0);
     drop(stays_open);

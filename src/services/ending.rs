@@ -117,6 +117,7 @@ impl Services {
     pub async fn announce(&self, revocation: &Revocation) -> Delivered {
         let targets = &revocation.targets;
         self.forget_sessions(targets);
+        self.tell_of_rows();
         let mut sum = Delivered::to_nobody();
         for target in ended_by(targets) {
             let payload = self.end_payload(revocation);

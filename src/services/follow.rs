@@ -1,5 +1,5 @@
 //! Following the sequence of revocations, so that what another process did (another node, the command line) holds here within
-//! `auth.follow_interval`. Nothing is believed but the rows: each affected session is looked up again.
+//! `auth.follow_interval`, and at once where the other node can say so. Nothing is believed but the rows: each affected session is looked up again.
 //!
 //! Where there are other nodes, one that cannot read the sequence does not know whom it should have shown the door. After
 //! `cluster.fence` it lets nobody in, after `cluster.fence_close` it sends everybody to the others; both end when it has caught up.
@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify};
 
 use super::{Denied, Door, Services, ended_words};
 use crate::auth::UserKey;
+use crate::cluster::{Channel, Mailbox, Topic};
 use crate::protocol::{CloseCode, CloseReason};
 use crate::realtime::{Broker, Cause, Client, Payload, Publication, Target};
 use crate::store::{Kind, Revocation, StoreError, Targets, username_key};
@@ -31,6 +33,13 @@ pub struct Following {
     reached: AtomicU64,
     /// Somebody says that there is more.
     more: Notify,
+}
+
+/// What another node has written.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum NewRows {
+    Revocations,
 }
 
 /// What a node still does that has not read the sequence for a while.
@@ -69,9 +78,21 @@ impl Services {
         let _ = tokio::time::timeout(interval, self.0.following.more.notified()).await;
     }
 
-    /// Says that another node wrote a revocation: it is looked for at once.
-    pub fn follow_now(&self) {
-        self.0.following.more.notify_one();
+    /// Tells the other nodes that there is a new row. They would find it within [`LONGEST_INTERVAL`] anyway.
+    pub(super) fn tell_of_rows(&self) {
+        if let Some(cluster) = self.cluster() {
+            drop(cluster.link.send(Channel::All, Topic::Rows, &NewRows::Revocations, b""));
+        }
+    }
+
+    /// Follows at once when another node tells of a new row, for as long as there is a link.
+    pub async fn hear_of_rows(self, mut mailbox: Mailbox) {
+        let Some(link) = self.cluster().map(|cluster| cluster.link.clone()) else { return };
+        while let Some(message) = mailbox.next().await {
+            if let Some(NewRows::Revocations) = link.read(&message) {
+                self.0.following.more.notify_one();
+            }
+        }
     }
 
     /// What this node may still do. Always everything where it is alone.

@@ -68,6 +68,6 @@ fn costs(sockets: usize, slice: Duration, rollcall: &Path) -> io::Result<[f64; 5
     };
     let ping = median(|side, slice| Ok(side.pings(slice)?.0), 3)?;
     let delivery = median(|side, _| Ok(side.broadcast()?.0), 7)?;
-    let churn = median(|side, _| Ok(side.churn(500)?.0), 3)?;
+    let churn = median(|side, _| Ok(side.churn(500)?.0), 9)?;
     Ok([memory, ping, delivery, churn, ours.leave_at_once(1)?.each_us])
 }
