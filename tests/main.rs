@@ -5,6 +5,7 @@ mod backup;
 mod cli;
 mod cluster_broker;
 mod cluster_drain;
+mod cluster_limits;
 mod cluster_link;
 mod cluster_members;
 mod cluster_presence;

@@ -1,5 +1,5 @@
-//! What several nodes share: who they are, the keys they sign with, the order of what was taken away, whose turn a job is, and
-//! which releases may use this schema.
+//! What several nodes share: who they are, the keys they sign with, the order of what was taken away, whose turn a job is, small
+//! values that expire, and which releases may use this schema.
 
 use async_trait::async_trait;
 use sea_orm_migration::schema::{big_integer, boolean, integer, string_len, string_len_null, text};
@@ -19,10 +19,18 @@ const ADDRESS: u32 = 300;
 const SENTENCE: u32 = 200;
 
 /// What this migration makes, in the order in which it can be made.
-const TABLES: [Table; 6] =
-    [Table::Schema, Table::Counters, Table::SigningKeys, Table::Nodes, Table::JobLeases, Table::JobRuns];
+const TABLES: [Table; 7] = [
+    Table::Schema,
+    Table::Counters,
+    Table::SigningKeys,
+    Table::Nodes,
+    Table::JobLeases,
+    Table::JobRuns,
+    Table::Ephemeral,
+];
 
-const INDEXES: &[(Table, &[&str])] = &[(Table::Nodes, &["seen_at"]), (Table::JobRuns, &["job", "started_at"])];
+const INDEXES: &[(Table, &[&str])] =
+    &[(Table::Nodes, &["seen_at"]), (Table::JobRuns, &["job", "started_at"]), (Table::Ephemeral, &["expires_at"])];
 
 pub(crate) struct Migration;
 
@@ -36,7 +44,9 @@ impl MigrationName for Migration {
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let on = On::of(manager);
-        for table in [schema(on), counters(on), signing_keys(on), nodes(on), job_leases(on), job_runs(on)] {
+        let tables =
+            [schema(on), counters(on), signing_keys(on), nodes(on), job_leases(on), job_runs(on), ephemeral(on)];
+        for table in tables {
             manager.create_table(table).await?;
         }
         for (table, columns) in INDEXES {
@@ -112,6 +122,15 @@ fn job_runs(on: On) -> TableCreateStatement {
         .col(string_len("trigger_word", WORD))
         .col(big_integer("affected"))
         .col(string_len_null("error", SENTENCE))
+        .to_owned()
+}
+
+/// Locked names, and what is in Redis while that is there: tickets and failed logins. A name says what it is and of whom, as a hash.
+fn ephemeral(on: On) -> TableCreateStatement {
+    on.table(Table::Ephemeral)
+        .col(string_len("name", NAME).primary_key())
+        .col(string_len("value", SENTENCE))
+        .col(on.moment("expires_at"))
         .to_owned()
 }
 

@@ -85,6 +85,7 @@ tables! {
     Nodes = "nodes",
     JobLeases = "job_leases",
     JobRuns = "job_runs",
+    Ephemeral = "ephemeral",
 }
 
 impl Table {

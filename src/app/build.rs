@@ -110,7 +110,7 @@ fn hall(
     let local = LocalPresence::new(manager.clone(), node.clone(), config.online.live_max);
     // The writer says itself when it has stopped, so it needs no place on the tracker that is waited for before.
     let writer = LogWriter::start(store.clone(), config.database.log_queue, &TaskTracker::new());
-    let auth = &config.auth;
+    let (auth, shared) = (&config.auth, cluster.is_some());
     let services = Services::new(Parts {
         node,
         store,
@@ -137,7 +137,7 @@ fn hall(
         passwords: Passwords::new(cost, auth.password_queue),
         tickets: Tickets::new(clock.clone(), auth.ticket_ttl, auth.max_tickets),
         failures: Failures::new(clock.clone(), auth.failures_per_name, auth.lock_time, auth.max_failure_entries),
-        limits: Limits::new(&clock, &config),
+        limits: Limits::new(&clock, &config, shared),
         drain: Arc::new(Drain::new(clock.clone())),
         orders: Orders::default(),
         this_node: ThisNode::new(&*clock),

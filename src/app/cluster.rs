@@ -96,6 +96,8 @@ pub(super) async fn connect(services: &Services, background: &Tasks<'_>) -> Resu
     });
     background.spawn(services.clone().carry_out_orders(link.mailbox(Topic::Orders)));
     background.spawn(services.clone().hear_of_rows(link.mailbox(Topic::Rows)));
+    background.spawn(services.clone().share_limits(link.mailbox(Topic::Limits)));
+    background.spawn(services.clone().hold_to_places());
     background.spawn(link.clone().run());
     let mut changes = link.changes();
     if timeout(PATIENCE, changes.wait_for(|state| state.up)).await.is_err() {

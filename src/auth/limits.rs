@@ -2,6 +2,7 @@
 //!
 //! Counters live in memory, so a restart forgets them; what an operator locks on purpose is a row, not an entry here.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,9 @@ use sha2::{Digest, Sha256};
 
 use super::expiring::Expiring;
 use crate::clock::Clock;
+
+/// Keys of which other nodes are told at once, at most.
+const MAX_NEWS: usize = 10_000;
 
 /// Wrong passwords per name, known or unknown alike: after so many within `lock_time` the name is locked for
 /// `lock_time`.
@@ -116,6 +120,8 @@ pub struct Rate<K> {
     interval: Duration,
     /// When the bucket is full again.
     full: Mutex<Expiring<K, Duration>>,
+    /// What other nodes are still to be told; none where there are none.
+    news: Option<Mutex<HashMap<K, u32>>>,
 }
 
 impl<K: Hash + Eq + Clone> Rate<K> {
@@ -123,7 +129,29 @@ impl<K: Hash + Eq + Clone> Rate<K> {
     pub fn new(clock: Arc<dyn Clock>, limit: u32, period: Duration, max_entries: usize) -> Rate<K> {
         // A full bucket is the same as none, hence the period as the ttl.
         let interval = period.checked_div(limit).unwrap_or(Duration::ZERO);
-        Rate { clock, period, interval, full: Mutex::new(Expiring::new(max_entries, period)) }
+        Rate { clock, period, interval, full: Mutex::new(Expiring::new(max_entries, period)), news: None }
+    }
+
+    /// The same, one of several that count together: what one lets through ([`Rate::take_news`]) the others are told
+    /// ([`Rate::count`]). A key's first in a period is not told, so that a storm in which everybody comes once costs nothing.
+    pub fn shared(self) -> Rate<K> {
+        Rate { news: Some(Mutex::default()), ..self }
+    }
+
+    /// How many of each key were let through here since the last time. At most 10,000 keys; more are not told.
+    pub fn take_news(&self) -> Vec<(K, u32)> {
+        self.news.as_ref().map(|news| unlocked(news).drain().collect()).unwrap_or_default()
+    }
+
+    /// Another node has let through so many. What is too many altogether has to be waited for, at most a further period.
+    pub fn count(&self, key: K, times: u32) {
+        if self.interval.is_zero() {
+            return;
+        }
+        let (now, mut full) = (self.clock.monotonic(), unlocked(&self.full));
+        let next = full.get(&key, now).copied().unwrap_or(now).max(now);
+        let next = next.saturating_add(self.interval.saturating_mul(times)).min(now + 2 * self.period);
+        full.insert(key, next, now);
     }
 
     /// Keys remembered.
@@ -138,15 +166,34 @@ impl<K: Hash + Eq + Clone> Rate<K> {
             return Ok(());
         }
         let (now, mut full) = (self.clock.monotonic(), unlocked(&self.full));
-        let next = full.get(key, now).copied().unwrap_or(now).max(now) + self.interval;
+        let known = full.get(key, now).copied();
+        let next = known.unwrap_or(now).max(now) + self.interval;
         match next.saturating_sub(now).checked_sub(self.period) {
             Some(wait) if !wait.is_zero() => Err(wait),
             _ => {
                 full.insert(key.clone(), next, now);
+                if known.is_some() {
+                    self.note(key);
+                }
                 Ok(())
             }
         }
     }
+
+    fn note(&self, key: &K) {
+        let Some(news) = &self.news else { return };
+        let mut news = unlocked(news);
+        if let Some(times) = news.get_mut(key) {
+            *times += 1;
+        } else if news.len() < MAX_NEWS {
+            news.insert(key.clone(), 1);
+        }
+    }
+}
+
+/// What a name's failures are kept under where several nodes count them: a hash of its lower case, in hex.
+pub fn name_digest(name: &str) -> String {
+    hashed(name).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Nothing under these locks can be left half done, so one that was poisoned elsewhere is used on.
@@ -280,6 +327,21 @@ mod tests {
         assert!(rate.check(&"a").is_err());
         clock.advance(MINUTE);
         assert!((0..20).all(|_| rate.check(&"a").is_ok()));
+    }
+
+    #[test]
+    fn several_that_tell_each_other_let_through_what_one_would() {
+        let clock = Arc::new(ManualClock::new());
+        let rate = || Rate::new(clock.clone(), 20, MINUTE, 100).shared();
+        let (here, there) = (rate(), rate());
+        assert!(here.check(&"once").is_ok());
+        assert!((0..15).all(|_| here.check(&"a").is_ok()));
+        let news = here.take_news();
+        assert_eq!((news.as_slice(), here.take_news().len()), (&[("a", 14)][..], 0));
+        there.count("a", 14);
+        assert_eq!((0..20).filter(|_| there.check(&"a").is_ok()).count(), 6);
+        there.count("a", u32::MAX);
+        assert!(there.check(&"a").unwrap_err() <= MINUTE + MINUTE / 20, "what is said of others does not bar for ever");
     }
 
     #[test]

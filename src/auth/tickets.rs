@@ -25,7 +25,7 @@ impl<T> Tickets<T> {
 
     /// A new ticket for the value: 256 random bits as 43 characters of base64url.
     pub fn issue(&self, value: T) -> String {
-        let ticket = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+        let ticket = random_ticket();
         let now = self.clock.monotonic();
         self.lock().insert(hash(&ticket), value, now);
         ticket
@@ -47,6 +47,16 @@ impl<T> Tickets<T> {
     fn lock(&self) -> std::sync::MutexGuard<'_, Expiring<[u8; 32], T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A new ticket that stands for nothing yet: 256 random bits as 43 characters of base64url.
+pub fn random_ticket() -> String {
+    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
+}
+
+/// What a ticket is kept under where several nodes know it: its SHA-256 in hex. None for what can be no ticket.
+pub fn ticket_digest(ticket: &str) -> Option<String> {
+    (ticket.len() == 43).then(|| hash(ticket).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn hash(ticket: &str) -> [u8; 32] {

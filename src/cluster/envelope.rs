@@ -32,10 +32,13 @@ pub enum Topic {
     Rows = 3,
     /// What one node is asked to do.
     Orders = 4,
+    /// What a node has let through of what is limited.
+    Limits = 5,
 }
 
 impl Topic {
-    pub(super) const ALL: [Topic; 5] = [Topic::Members, Topic::Delivery, Topic::Presence, Topic::Rows, Topic::Orders];
+    pub(super) const ALL: [Topic; 6] =
+        [Topic::Members, Topic::Delivery, Topic::Presence, Topic::Rows, Topic::Orders, Topic::Limits];
 
     /// The word in figures.
     pub fn word(self) -> &'static str {
@@ -45,6 +48,7 @@ impl Topic {
             Topic::Presence => "presence",
             Topic::Rows => "rows",
             Topic::Orders => "orders",
+            Topic::Limits => "limits",
         }
     }
 }

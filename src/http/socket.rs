@@ -99,7 +99,7 @@ pub(crate) async fn open_socket(
     if !page_allowed(request, services) {
         if let Some(Credential::Ticket(ticket)) = credential(request, services) {
             // A ticket that was shown to us is spent, whatever becomes of the handshake.
-            let _ = services.tickets().take(&ticket);
+            let _ = services.take_ticket(&ticket).await;
         }
         services.handshakes().count("origin_not_allowed");
         let detail = "This origin may not open sockets here; add it to server.allowed_origins.";
@@ -206,7 +206,7 @@ async fn admit(request: &Request, services: &Services, from: &Origin) -> Result<
     let (credential, changes) = (credential(request, services), services.changes());
     if services.is_full() {
         if let Some(Credential::Ticket(ticket)) = credential {
-            let _ = services.tickets().take(&ticket);
+            let _ = services.take_ticket(&ticket).await;
         }
         return Err(too_busy(services, "This server has as many sockets as it takes."));
     }
@@ -222,9 +222,9 @@ async fn admit(request: &Request, services: &Services, from: &Origin) -> Result<
             identified.map(|(identity, scopes)| Admitted { identity, scopes, as_session, changes })
         }
         Some(Credential::Ticket(ticket)) if looks_like_api_key(&ticket) => Err(Denied::Key(KeyDenied::NoSocket)),
-        Some(Credential::Ticket(ticket)) => match services.tickets().take(&ticket) {
-            None => Err(Denied::Ticket),
-            Some(ticket) => services
+        Some(Credential::Ticket(ticket)) => match services.take_ticket(&ticket).await {
+            Err(denied) => Err(denied),
+            Ok(ticket) => services
                 .standing(Door::Handshake, ticket.session, ticket.expires_at)
                 .await
                 .map(|(identity, scopes)| Admitted { identity, scopes, as_session: false, changes }),
@@ -238,6 +238,9 @@ async fn admit(request: &Request, services: &Services, from: &Origin) -> Result<
     services.manager().admits(user, from.ip).map_err(|refused| not_taken(refused, services))?;
     if services.is_draining() {
         return Err(elsewhere(services));
+    }
+    if !services.has_place_elsewhere(user).await {
+        return Err(not_taken(Refused::TooManyOfUser, services));
     }
     Ok(admitted)
 }
@@ -327,14 +330,10 @@ async fn open(
         Some(expecting) => Some(expecting.await),
         None => None,
     };
-    // What another node publishes once the client has read `connected` shall reach it.
-    let _expected = match services.broker().expect(Interest::User(identity.user.clone())) {
-        Some(expecting) => Some(expecting.await),
-        None => None,
-    };
     let registration = services.manager().register(new, wire).map_err(|refused| not_taken(refused, services).close)?;
     let client = registration.client();
     tracing::info!(client.id = %client.id, user.id = %client.user, request.id = from.request_id, "socket opened");
+    services.arrived(&client.user);
     client.greet(&greeting(services, client));
     // From here on a kick finds the client. Whatever was taken away since the look-up may have missed it, so that one more look
     // closes the gap.

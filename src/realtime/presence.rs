@@ -383,6 +383,10 @@ pub trait Presence: Send + Sync + 'static {
     async fn why(&self, user: &UserKey) -> Result<(Why, StreamState), PresenceError>;
     /// Live clients and the last sign of life of each of these users; absent ones are unknown here.
     async fn lookup(&self, users: &[UserKey]) -> Result<(Vec<Option<Found>>, StreamState), PresenceError>;
+    /// Whether the user has a client on another node, as far as that has told.
+    fn is_elsewhere(&self, _user: &UserKey) -> bool {
+        false
+    }
     /// Starts the differences for this client. They are held back until [`Presence::release`], so that the reply comes first.
     async fn subscribe(&self, client: &Arc<Client>) -> Result<(OnlineCounts, StreamState), PresenceError>;
     /// Sends what was held back since `subscribe`; from now on differences go out as they come.

@@ -202,7 +202,7 @@ impl Services {
 
     async fn unlock_name_of(&self, user: &UserKey) -> Result<(), StoreError> {
         if let Some(user) = self.store().user(user).await? {
-            self.failures().unlock(&username_key(&user.username));
+            self.unlock_name(&username_key(&user.username)).await?;
         }
         Ok(())
     }

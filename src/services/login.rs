@@ -100,7 +100,7 @@ impl Services {
             return Err(LoginDenied::TooMany(wait.as_secs() + 1));
         }
         let name = username_key(attempt.username);
-        if let Some(until) = self.failures().locked_until(&name) {
+        if let Some(until) = self.locked_until(&name).await? {
             return Err(self.locked(until, String::new()));
         }
         let user = self.store().user_named(attempt.username).await?;
@@ -112,11 +112,11 @@ impl Services {
                 tracing::error!(%error, "a password could not be checked");
                 Err(LoginDenied::Denied(Denied::Unavailable))
             }
-            (Some(user), Ok(true)) => match self.failures().succeed(&name) {
-                Ok(()) => self.admit(user, attempt.origin).await,
-                Err(until) => Err(self.locked(until, String::new())),
+            (Some(user), Ok(true)) => match self.name_succeeded(&name).await? {
+                None => self.admit(user, attempt.origin).await,
+                Some(until) => Err(self.locked(until, String::new())),
             },
-            (_, Ok(_)) => match self.failures().fail(&name) {
+            (_, Ok(_)) => match self.name_failed(&name).await? {
                 Some(until) => Err(self.locked(until, String::new())),
                 None => Err(LoginDenied::Credentials),
             },

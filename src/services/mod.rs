@@ -5,6 +5,7 @@ mod api_keys;
 mod counters;
 mod drain;
 mod ending;
+mod failures;
 mod follow;
 mod foreign;
 mod identify;
@@ -15,14 +16,15 @@ mod login;
 mod nodes;
 mod orders;
 mod overload;
+mod places;
 mod readiness;
+mod tickets;
 mod upstream;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use uuid::Uuid;
 
 pub use api_keys::KeyDenied;
 pub use counters::Counters;
@@ -38,7 +40,9 @@ pub use login::{Attempt, LoggedIn, LoginDenied};
 pub use nodes::{Node, NodeRefused, NodeState, ThisNode};
 pub use orders::Orders;
 pub use overload::Overload;
+pub use places::Arrivals;
 pub use readiness::{NotReady, Readiness, Ready};
+pub use tickets::Ticket;
 pub use upstream::Outbox;
 
 use crate::auth::{Failures, Identity, Issuers, Keyring, Passwords, Recent, RefreshTokens, Tickets, Tokens};
@@ -99,9 +103,9 @@ pub struct Parts {
     pub refresh_tokens: RefreshTokens,
     /// Password computations.
     pub passwords: Passwords,
-    /// One-use tickets for handshakes.
+    /// One-use tickets for handshakes, of a node that is alone.
     pub tickets: Tickets<Ticket>,
-    /// Wrong passwords by name.
+    /// Wrong passwords by name, of a node that is alone.
     pub failures: Failures,
     /// Logins and handshakes by address and user.
     pub limits: Limits,
@@ -117,15 +121,6 @@ pub struct Parts {
     pub orders: Orders,
     /// What this process is among the nodes.
     pub this_node: ThisNode,
-}
-
-/// What a ticket stands for: the session that asked for it.
-#[derive(Clone)]
-pub struct Ticket {
-    /// The login.
-    pub session: Uuid,
-    /// When the access token ends that asked for the ticket.
-    pub expires_at: chrono::DateTime<chrono::Utc>,
 }
 
 /// Who asks, as far as the request itself tells.
@@ -247,16 +242,6 @@ impl Services {
     /// Password computations.
     pub fn passwords(&self) -> &Passwords {
         &self.0.passwords
-    }
-
-    /// Tickets for handshakes.
-    pub fn tickets(&self) -> &Tickets<Ticket> {
-        &self.0.tickets
-    }
-
-    /// Wrong passwords by name.
-    pub fn failures(&self) -> &Failures {
-        &self.0.failures
     }
 
     /// Logins and handshakes by address and user.

@@ -70,10 +70,10 @@ impl Services {
     pub async fn entries(&self) -> Vec<(&'static str, usize)> {
         let mut entries = self.manager().sizes();
         entries.extend(self.presence().sizes());
-        let (counted, locked) = self.failures().len();
+        let (counted, locked) = self.0.failures.len();
         let limits = self.limits();
         entries.extend([
-            ("tickets", self.tickets().len()),
+            ("tickets", self.0.tickets.len()),
             ("failed_names", counted),
             ("locked_names", locked),
             ("login_addresses", limits.logins.len()),

@@ -19,6 +19,7 @@ mod backup;
 mod caller;
 mod connection;
 mod counters;
+mod ephemeral;
 mod error;
 mod foreign;
 mod job_runs;

@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
 
 use super::{
-    SessionKind, Store, StoreError, api_keys, audit_log, lockouts, login_log, nodes, outbox, revocations, sessions,
+    SessionKind, Store, StoreError, api_keys, audit_log, ephemeral, lockouts, login_log, nodes, outbox, revocations,
+    sessions,
 };
 
 /// How many rows were deleted.
@@ -28,6 +29,8 @@ pub struct Pruned {
     pub keys: u64,
     /// Nodes that were not seen for a week.
     pub nodes: u64,
+    /// Small values that expired.
+    pub ephemeral: u64,
 }
 
 impl Store {
@@ -58,6 +61,7 @@ impl Store {
             nodes: self
                 .delete::<nodes::Entity>(nodes::Column::SeenAt.lt(before(now, nodes::REMEMBERED)).into())
                 .await?,
+            ephemeral: self.delete::<ephemeral::Entity>(ephemeral::Column::ExpiresAt.lte(now).into()).await?,
         })
     }
 

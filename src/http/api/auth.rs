@@ -165,7 +165,7 @@ impl AuthApi {
     async fn ticket(&self, caller: Caller, Data(services): Data<&Services>) -> poem::Result<Json<TicketAnswer>> {
         let ticket = Ticket { session: caller.0.session, expires_at: caller.0.expires_at };
         Ok(Json(TicketAnswer {
-            ticket: services.tickets().issue(ticket),
+            ticket: services.issue_ticket(ticket).await.map_err(Problem::from)?,
             expires_in: services.config().auth.ticket_ttl.as_secs(),
         }))
     }
@@ -200,12 +200,12 @@ impl AuthApi {
         let account = services.store().user(&identity.user).await.map_err(Problem::from)?;
         let account = account.ok_or_else(|| Problem::not_found("user"))?;
         let name = crate::store::username_key(&account.username);
-        if let Some(until) = services.failures().locked_until(&name) {
+        if let Some(until) = services.locked_until(&name).await.map_err(Problem::from)? {
             return Err(locked(until, services).into());
         }
         let hash = account.password_hash.as_ref().map(Secret::expose);
         if !services.passwords().verify(hash, &body.current_password).await.map_err(hash_problem)? {
-            services.failures().fail(&name);
+            services.name_failed(&name).await.map_err(Problem::from)?;
             return Err(Problem::invalid("currentPassword", "is not your password").code("bad_credentials").into());
         }
         let hash = Secret::new(services.passwords().hash(&body.new_password).await.map_err(hash_problem)?);

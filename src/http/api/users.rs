@@ -78,8 +78,7 @@ impl UsersApi {
         let paging = Paging::new(page.0, page_size.0)?;
         let query = UserQuery { q: filter("q", q.0)?.unwrap_or_default(), paging: paging.into() };
         let page = services.store().users(&query).await.map_err(Problem::from)?;
-        let list = page.list.into_iter().map(|user| row(user, services)).collect();
-        Ok(Json(paging.list(list, page.total)))
+        Ok(Json(paging.list(rows(page.list, services).await?, page.total)))
     }
 
     /// Create a user
@@ -104,7 +103,7 @@ impl UsersApi {
         };
         let by = origin(request, services).actor(&caller.0);
         let user = services.store().create_user(new, &by, services.clock().now()).await.map_err(user_problem)?;
-        Ok(Created::Created(Json(row(user, services))))
+        Ok(Created::Created(Json(row(user, services).await?)))
     }
 
     /// One user
@@ -115,7 +114,7 @@ impl UsersApi {
         Data(services): Data<&Services>,
         id: Path<String>,
     ) -> poem::Result<Json<UserRow>> {
-        Ok(Json(row(existing(services, &UserKey::from_wire(&id)).await?, services)))
+        Ok(Json(row(existing(services, &UserKey::from_wire(&id)).await?, services).await?))
     }
 
     /// Change a user
@@ -145,7 +144,7 @@ impl UsersApi {
                 services.announce(&ended).await;
             }
         }
-        Ok(Json(row(existing(services, &key).await?, services)))
+        Ok(Json(row(existing(services, &key).await?, services).await?))
     }
 
     /// Forget failed logins
@@ -160,7 +159,7 @@ impl UsersApi {
         let user = existing(services, &UserKey::from_wire(&id)).await?;
         let by = origin(request, services).actor(&caller.0);
         services.store().unlock_user(&user.key, &by, services.clock().now()).await.map_err(Problem::from)?;
-        services.failures().unlock(&crate::store::username_key(&user.username));
+        services.unlock_name(&crate::store::username_key(&user.username)).await.map_err(Problem::from)?;
         Ok(Done::Done)
     }
 }
@@ -169,10 +168,15 @@ async fn existing(services: &Services, key: &UserKey) -> Result<User, Problem> {
     services.store().user(key).await?.ok_or_else(|| Problem::not_found("user"))
 }
 
-fn row(user: User, services: &Services) -> UserRow {
+async fn row(user: User, services: &Services) -> Result<UserRow, Problem> {
+    rows(vec![user], services).await?.pop().ok_or_else(|| Problem::not_found("user"))
+}
+
+async fn rows(users: Vec<User>, services: &Services) -> Result<Vec<UserRow>, Problem> {
     let now = services.clock().now();
-    let by_password = services.failures().locked_until(&crate::store::username_key(&user.username));
-    UserRow {
+    let names: Vec<String> = users.iter().map(|user| crate::store::username_key(&user.username)).collect();
+    let by_password = services.locked_names(&names).await?;
+    let row = |(user, by_password): (User, Option<DateTime<Utc>>)| UserRow {
         id: user.key.to_string(),
         username: user.username,
         roles: user.roles,
@@ -180,7 +184,8 @@ fn row(user: User, services: &Services) -> UserRow {
         created_at: user.created_at,
         last_login_at: user.last_login_at,
         locked_until: user.locked_until.filter(|until| *until > now).max(by_password),
-    }
+    };
+    Ok(users.into_iter().zip(by_password).map(row).collect())
 }
 
 fn check_username(name: &str) -> Result<(), Problem> {

@@ -100,6 +100,10 @@ impl Presence for ClusterPresence {
         Ok((found, self.state(state, &heard)))
     }
 
+    fn is_elsewhere(&self, user: &UserKey) -> bool {
+        self.peers.connected() && self.directory().is_elsewhere(user_hash(user))
+    }
+
     async fn subscribe(&self, client: &Arc<Client>) -> Result<(OnlineCounts, StreamState), PresenceError> {
         self.tell();
         let (_, state) = self.local.subscribe(client).await?;
