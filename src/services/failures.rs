@@ -79,8 +79,8 @@ impl Services {
         Ok(None)
     }
 
-    /// Lifts the lock and forgets the failures. Several nodes have them in rows, which [`Store::unlock_user`](crate::store::Store::unlock_user)
-    /// removes; what is left are those in Redis.
+    /// Lifts the lock and forgets the failures. Several nodes have the lock in a row, which `Store::unlock_user` has removed; what is
+    /// left are failures in Redis.
     pub async fn unlock_name(&self, name: &str) {
         let Some(Cluster { link, .. }) = self.cluster() else {
             self.0.failures.unlock(name);
