@@ -294,7 +294,7 @@ async fn logins_failed_handshakes_and_wrong_keys_of_an_address_count_on_all_node
     let key = format!("rk_{}", "a".repeat(40));
     let call = async |node: &TestApp, what: usize, ip: &str| match what {
         0 => {
-            let body = json!({"username": "nobody", "password": ""});
+            let body = json!({"username": "nobody", "password": WRONG});
             let login = node.http.post(node.url("/api/v1/auth/login")).header("x-forwarded-for", ip).json(&body);
             login.send().await.unwrap().status().as_u16()
         }

@@ -1,6 +1,7 @@
 //! Limits on guessing and hurrying: locked names, and so many tries a minute.
 //!
-//! Counters live in memory, so a restart forgets them; what an operator locks on purpose is a row, not an entry here.
+//! Counters live in memory, so a restart forgets them; what an operator locks on purpose is a row, not an entry here. Where there are
+//! several nodes, rates tell each other what they let through, and names are counted elsewhere.
 
 use std::collections::HashMap;
 use std::hash::Hash;

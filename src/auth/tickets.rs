@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::expiring::Expiring;
 use crate::clock::Clock;
 
-/// The tickets that were issued and not yet used, each standing for a value. In memory only: a restart ends them, which
+/// The tickets that a node which is alone issued and that were not yet used, each standing for a value. In memory only: a restart ends them, which
 /// at thirty seconds of life nobody notices. At most `max_tickets` wait; the oldest goes first.
 pub struct Tickets<T> {
     clock: Arc<dyn Clock>,

@@ -223,7 +223,7 @@ pub struct Auth {
     /// Life of a ticket.
     #[serde(with = "humantime_serde")]
     pub ticket_ttl: Duration,
-    /// Tickets waiting to be used, at most.
+    /// Tickets waiting to be used, at most. With other nodes: tickets that this node makes within `ticket_ttl`, at most.
     pub max_tickets: usize,
     /// Logins from one address a minute, at most.
     pub logins_per_address: u32,

@@ -6,22 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Denied, Services};
-use crate::auth::name_digest;
 use crate::cluster::Cluster;
-use crate::store::StoreError;
-
-/// What a name is kept under.
-struct Keys {
-    failures: String,
-    lock: String,
-}
-
-impl Keys {
-    fn of(name: &str) -> Keys {
-        let digest = name_digest(name);
-        Keys { failures: format!("failures:{digest}"), lock: format!("locked:{digest}") }
-    }
-}
+use crate::store::{NameKeys, StoreError};
 
 impl Services {
     /// Until when the name is locked. Ask before the password is computed. Names are those of `username_key`.
@@ -34,7 +20,7 @@ impl Services {
         if !self.shared() {
             return Ok(names.iter().map(|name| self.0.failures.locked_until(name)).collect());
         }
-        let locks: Vec<String> = names.iter().map(|name| Keys::of(name).lock).collect();
+        let locks: Vec<String> = names.iter().map(|name| NameKeys::of(name).lock).collect();
         let found = self.store().ephemeral(&locks, self.clock().now()).await?;
         Ok(locks.iter().map(|lock| found.get(lock).map(|(_, until)| *until)).collect())
     }
@@ -43,25 +29,25 @@ impl Services {
     pub async fn name_failed(&self, name: &str) -> Result<Option<DateTime<Utc>>, StoreError> {
         let Some(Cluster { link, .. }) = self.cluster() else { return Ok(self.0.failures.fail(name)) };
         let config = self.config();
-        let (most, lock_time, keys) = (config.auth.failures_per_name, config.auth.lock_time, Keys::of(name));
+        let (most, lock_time, keys) = (config.auth.failures_per_name, config.auth.lock_time, NameKeys::of(name));
         if most == 0 {
             return Ok(None);
         }
-        let (locked, counted) = self.kept_of(&keys).await?;
-        if locked.is_some() {
-            return Ok(locked);
-        }
         let now = self.clock().now();
         let until = now.checked_add_signed(delta(lock_time)).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        let sum = match link.add(&keys.failures, 1, lock_time).await {
-            Ok(sum) => sum.saturating_add(counted),
-            Err(_) => self.store().count_ephemeral(&keys.failures, until, now).await?.into(),
+        let shared = match link.add(&keys.failures, 1, lock_time).await {
+            Ok(sum) => sum,
+            Err(_) => {
+                self.store().count_ephemeral(&keys.failures, until, now).await?;
+                0
+            }
         };
-        if sum < i64::from(most) {
-            return Ok(None);
+        // After counting: whoever locks has written the row before it forgets the failures.
+        let (locked, counted) = self.kept_of(&keys).await?;
+        if locked.is_some() || shared.saturating_add(counted) < i64::from(most) {
+            return Ok(locked);
         }
         self.keep(&keys.lock, "", lock_time).await?;
-        // Once there is a row: whoever finds no failures any more finds the lock.
         let _ = link.remove(&keys.failures).await;
         self.store().remove_ephemeral(&[keys.failures]).await?;
         Ok(Some(until))
@@ -71,9 +57,9 @@ impl Services {
     /// computed: a hundred guesses sent at once, to several nodes, get no more answers than one after the other.
     pub async fn name_succeeded(&self, name: &str) -> Result<Option<DateTime<Utc>>, StoreError> {
         let Some(Cluster { link, .. }) = self.cluster() else { return Ok(self.0.failures.succeed(name).err()) };
-        let (config, keys) = (self.config(), Keys::of(name));
+        let (config, keys) = (self.config(), NameKeys::of(name));
         let (most, lock_time) = (i64::from(config.auth.failures_per_name), config.auth.lock_time);
-        // Redis first: see above.
+        // Redis first, and the lock then: see above.
         let shared = link.get(&keys.failures).await.ok().flatten();
         let shared = shared.and_then(|count| str::from_utf8(&count).ok()?.parse::<i64>().ok()).unwrap_or_default();
         let (locked, counted) = self.kept_of(&keys).await?;
@@ -93,19 +79,18 @@ impl Services {
         Ok(None)
     }
 
-    /// Lifts the lock and forgets the failures, on every node.
-    pub async fn unlock_name(&self, name: &str) -> Result<(), StoreError> {
+    /// Lifts the lock and forgets the failures. Several nodes have the lock in a row, which `Store::unlock_user` has removed; what is
+    /// left are failures in Redis.
+    pub async fn unlock_name(&self, name: &str) {
         let Some(Cluster { link, .. }) = self.cluster() else {
             self.0.failures.unlock(name);
-            return Ok(());
+            return;
         };
-        let keys = Keys::of(name);
-        let _ = link.remove(&keys.failures).await;
-        self.store().remove_ephemeral(&[keys.failures, keys.lock]).await.map(drop)
+        let _ = link.remove(&NameKeys::of(name).failures).await;
     }
 
     /// The lock, and the failures that the database has counted.
-    async fn kept_of(&self, keys: &Keys) -> Result<(Option<DateTime<Utc>>, i64), StoreError> {
+    async fn kept_of(&self, keys: &NameKeys) -> Result<(Option<DateTime<Utc>>, i64), StoreError> {
         let names = [keys.failures.clone(), keys.lock.clone()];
         let found = self.store().ephemeral(&names, self.clock().now()).await?;
         let counted = found.get(&keys.failures).and_then(|(count, _)| count.parse().ok());

@@ -135,7 +135,7 @@ impl Services {
 
     async fn apply(&self, row: &Revocation) -> Result<(), StoreError> {
         self.forget_sessions(&row.targets);
-        if row.kind == Kind::Unlock {
+        if row.kind == Kind::Unlock && !self.shared() {
             for user in &row.targets.users {
                 self.unlock_name_of(user).await?;
             }
@@ -202,7 +202,7 @@ impl Services {
 
     async fn unlock_name_of(&self, user: &UserKey) -> Result<(), StoreError> {
         if let Some(user) = self.store().user(user).await? {
-            self.unlock_name(&username_key(&user.username)).await?;
+            self.unlock_name(&username_key(&user.username)).await;
         }
         Ok(())
     }

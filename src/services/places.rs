@@ -37,10 +37,11 @@ impl Services {
         if self.limits().places.get(user).is_some_and(|last| last <= most / 2) {
             return true;
         }
-        match timeout(PATIENCE, self.count_sockets(std::slice::from_ref(user))).await {
-            Ok(sockets) => sockets[0] < most,
-            Err(_) => true,
-        }
+        let counted = timeout(PATIENCE, self.count_sockets(std::slice::from_ref(user))).await;
+        let Ok(sockets) = counted.map(|sockets| sockets[0]) else { return true };
+        // With the one that comes.
+        self.limits().places.put(user.clone(), sockets + 1);
+        sockets < most
     }
 
     /// Says that a socket of the user has opened here.
@@ -85,6 +86,8 @@ impl Services {
         let mut clients: Vec<_> = why.clients.iter().filter(|client| !client.leaving).collect();
         clients.sort_by_key(|client| (client.connected_at, client.id));
         let socket = &self.config().socket;
+        // Others close them too, and some may be gone since they were counted.
+        let beyond = beyond.min(clients.len().saturating_sub(socket.per_user));
         let text = match socket.per_user_policy {
             ConnectionPolicy::Reject => {
                 clients.reverse();

@@ -12,6 +12,7 @@ use sea_orm::sea_query::OnConflict;
 use super::connection::Write;
 use super::roles::take_turn;
 use super::{Store, StoreError};
+use crate::auth::name_digest;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 pub(super) struct Model {
@@ -22,6 +23,21 @@ pub(super) struct Model {
 }
 
 super::entity!(Ephemeral);
+
+/// What a name's failed logins and its lock are kept under, where several nodes have them.
+#[expect(missing_docs, reason = "the names say it")]
+pub struct NameKeys {
+    pub failures: String,
+    pub lock: String,
+}
+
+impl NameKeys {
+    /// `name` is what `username_key` makes of one.
+    pub fn of(name: &str) -> NameKeys {
+        let digest = name_digest(name);
+        NameKeys { failures: format!("failures:{digest}"), lock: format!("locked:{digest}") }
+    }
+}
 
 impl Store {
     /// Sets a value until `until`, whatever it was. A name has at most 128 characters, a value 200.

@@ -51,6 +51,7 @@ pub use audit_log::{Actor, AuditQuery, AuditRow, NewAudit};
 pub use backup::{check_sqlite, copy_sqlite, sqlite_file};
 pub use caller::{CallerRow, Ended};
 pub use connection::{Alone, Direction, Store};
+pub use ephemeral::NameKeys;
 pub use error::{Cause, StoreError};
 pub use foreign::{Foreigner, MAX_FOREIGN_ID};
 pub use job_runs::{JobRun, KEPT_RUNS};

@@ -11,7 +11,8 @@ use uuid::Uuid;
 use super::connection::Write;
 use super::revocations::{self, Audited, Kind, NewRevocation, Revocation, Targets};
 use super::roles::{ADMIN, take_turn};
-use super::{Actor, NewAudit, Store, StoreError, administrators, audit_log, user_roles, users};
+use super::text::username_key;
+use super::{Actor, NameKeys, NewAudit, Store, StoreError, administrators, audit_log, user_roles, users};
 use crate::auth::UserKey;
 use crate::config::Secret;
 
@@ -100,6 +101,10 @@ impl Store {
 
     /// Tells every node to forget failed logins of a user: they are counted in memory.
     pub async fn unlock_user(&self, user: &UserKey, by: &Actor, now: DateTime<Utc>) -> Result<Revocation, StoreError> {
+        if let Some(user) = self.user(user).await? {
+            let NameKeys { failures, lock } = NameKeys::of(&username_key(&user.username));
+            self.remove_ephemeral(&[failures, lock]).await?;
+        }
         self.revoke(act(Kind::Unlock, user, by, "", "user.unlock"), now).await
     }
 }

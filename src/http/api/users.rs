@@ -159,7 +159,7 @@ impl UsersApi {
         let user = existing(services, &UserKey::from_wire(&id)).await?;
         let by = origin(request, services).actor(&caller.0);
         services.store().unlock_user(&user.key, &by, services.clock().now()).await.map_err(Problem::from)?;
-        services.unlock_name(&crate::store::username_key(&user.username)).await.map_err(Problem::from)?;
+        services.unlock_name(&crate::store::username_key(&user.username)).await;
         Ok(Done::Done)
     }
 }
