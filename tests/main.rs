@@ -4,6 +4,7 @@ mod architecture;
 mod backup;
 mod cli;
 mod cluster_broker;
+mod cluster_chaos;
 mod cluster_drain;
 mod cluster_link;
 mod cluster_members;
