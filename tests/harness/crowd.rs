@@ -1,6 +1,7 @@
 //! Many who come and go at several nodes, pages that look on from each of them, and the truth about who is there.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,8 @@ struct Truth {
     /// Clients that went by themselves.
     went: Mutex<HashSet<String>>,
     turns: watch::Sender<usize>,
+    /// Sockets of the test's own.
+    others: AtomicUsize,
     /// By node: what its page shows.
     pages: Vec<Mutex<Page>>,
 }
@@ -116,7 +119,8 @@ impl Crowd {
         self.truth.calm.send_replace(true);
         eventually("everybody is there", || async {
             let doors = self.truth.doors.lock().unwrap().iter().flatten().count();
-            self.open().len() >= self.callers + doors
+            let others = self.truth.others.load(Ordering::Relaxed);
+            self.open().len() >= self.callers + doors + others
         })
         .await;
     }
@@ -129,6 +133,7 @@ impl Crowd {
     /// Somebody of the test's own is there too.
     pub(crate) fn also(&self, id: &str, user: &str, node: usize) {
         self.truth.open.lock().unwrap().insert(id.to_owned(), Here { user: user.to_owned(), node });
+        self.truth.others.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Those on a node that the pages of the others show.

@@ -39,7 +39,7 @@ pub(crate) use cluster::TestCluster;
 pub(crate) use crowd::{At, Crowd, get, next, open};
 pub(crate) use database_server::DatabaseServer;
 pub(crate) use nginx::{Nginx, Port};
-pub(crate) use nodes::Nodes;
+pub(crate) use nodes::{Node, Nodes};
 pub(crate) use process::{Said, Served, rollcall, rollcall_with};
 pub(crate) use proxy::Proxy;
 pub(crate) use raw::{RawSocket, frame};

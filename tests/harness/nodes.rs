@@ -238,7 +238,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().filter(|line| !line.contains("socket ")).collect();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.contains(": answered ") && !line.contains("socket ")).collect();
             println!("the last words of {}:\n{}", self.name, lines[lines.len().saturating_sub(60)..].join("\n"));
         }
     }
