@@ -198,7 +198,7 @@ impl<'a> Absences<'a> {
             return;
         }
         let online: BTreeSet<&str> =
-            shown["list"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap()).collect();
+            shown["list"].as_array().unwrap().iter().map(|row| row["userId"].as_str().unwrap()).collect();
         for user in self.users {
             let id = user.id.as_str();
             if online.contains(id) {

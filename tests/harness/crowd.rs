@@ -175,8 +175,12 @@ impl Crowd {
     pub(crate) async fn agree_on(&self, nodes: &Nodes, these: &[usize]) {
         for node in these {
             let (viewer, deadline) = (self.admin.at(&nodes[*node]), Instant::now() + PATIENCE);
+            let mut told = Vec::new();
             while let Err(wrong) = self.compare(&viewer, *node, these).await {
-                assert!(Instant::now() < deadline, "n{node} is wrong: {wrong}");
+                if told.last() != Some(&wrong) {
+                    told.push(wrong);
+                }
+                assert!(Instant::now() < deadline, "n{node} is wrong:\n{}", told.join("\nthen "));
                 sleep(Duration::from_millis(50)).await;
             }
         }

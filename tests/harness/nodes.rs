@@ -19,7 +19,7 @@ use super::cluster::shared_database;
 use super::{Door, PASSWORD, Proxy, Redis, Served, TestUser, eventually, http_client};
 
 /// Short times, so that a death is noticed within seconds, and no limit on who comes how often.
-const SETTINGS: [(&str, &str); 17] = [
+const SETTINGS: [(&str, &str); 18] = [
     ("AUTH__FOLLOW_INTERVAL", "200ms"),
     ("AUTH__LOGINS_PER_ADDRESS", "0"),
     ("AUTH__MASTER_KEY", "a master key that the nodes share"),
@@ -36,6 +36,8 @@ const SETTINGS: [(&str, &str); 17] = [
     ("SERVER__DRAIN", "500ms"),
     ("SOCKET__FAILED_HANDSHAKES", "0"),
     ("SOCKET__HANDSHAKES_PER_USER", "0"),
+    // Whoever is not read for a while does not answer a ping.
+    ("SOCKET__PING_INTERVAL", "200s"),
     ("SOCKET__RECONNECT_MAX", "2s"),
 ];
 
@@ -238,7 +240,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().filter(|line| !line.contains(": answered ") && !line.contains("socket ")).collect();
+            let lines: Vec<&str> =
+                log.lines().filter(|line| !line.contains(": answered ") && !line.contains("socket ")).collect();
             println!("the last words of {}:\n{}", self.name, lines[lines.len().saturating_sub(60)..].join("\n"));
         }
     }
