@@ -84,7 +84,7 @@ async fn alone_but_at_work(node: &Node, admin: &TestUser, socket: &mut TestSocke
         let counts = admin.get("/api/v1/online/counts").await.body;
         let ready = admin.get("/health/ready").await;
         let told = (ready.status, ready.body["status"] == "degraded", counts["complete"] == false);
-        told == (200, true, true) && counts["nodes"] == json!({"answered": 1, "expected": 3})
+        told == (200, true, true) && counts["nodes"]["answered"] == 1
     })
     .await;
     let push = json!({"target": {"clients": [socket.id]}, "event": "order", "data": socket.id});
