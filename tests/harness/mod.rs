@@ -36,7 +36,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use authority::{Authority, believing};
 pub(crate) use cluster::TestCluster;
-pub(crate) use crowd::{At, Crowd, get, next, open};
+pub(crate) use crowd::{Crowd, get, next, open};
 pub(crate) use database_server::DatabaseServer;
 pub(crate) use nginx::{Nginx, Port};
 pub(crate) use nodes::{Node, Nodes};
