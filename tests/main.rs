@@ -6,6 +6,7 @@ mod cli;
 mod cluster_broker;
 mod cluster_chaos;
 mod cluster_drain;
+mod cluster_kicks;
 mod cluster_link;
 mod cluster_members;
 mod cluster_presence;
