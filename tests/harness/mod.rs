@@ -3,9 +3,11 @@
 
 mod authority;
 mod cluster;
+mod crowd;
 pub(crate) mod database;
 mod database_server;
 mod nginx;
+mod nodes;
 pub(crate) mod other_system;
 mod process;
 pub(crate) mod proxy;
@@ -34,8 +36,10 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use authority::{Authority, believing};
 pub(crate) use cluster::TestCluster;
+pub(crate) use crowd::{Crowd, get, next, open};
 pub(crate) use database_server::DatabaseServer;
 pub(crate) use nginx::{Nginx, Port};
+pub(crate) use nodes::{Node, Nodes};
 pub(crate) use process::{Said, Served, rollcall, rollcall_with};
 pub(crate) use proxy::Proxy;
 pub(crate) use raw::{RawSocket, frame};
@@ -48,6 +52,28 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The password of every test user.
 pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// Where callers come in.
+pub(crate) trait Door {
+    fn url(&self, path: &str) -> String;
+    fn http(&self) -> &reqwest::Client;
+    /// For clients that speak TLS with it.
+    fn tls(&self) -> Option<Arc<ClientConfig>>;
+}
+
+impl Door for TestApp {
+    fn url(&self, path: &str) -> String {
+        TestApp::url(self, path)
+    }
+
+    fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    fn tls(&self) -> Option<Arc<ClientConfig>> {
+        self.tls.clone()
+    }
+}
 
 /// A running server.
 pub(crate) struct TestApp {
@@ -179,7 +205,7 @@ impl TestApp {
 
     /// A REST call by nobody.
     pub(crate) async fn anonymous(&self, method: &str, path: &str, body: Value) -> Answer {
-        user::call(&self.http, None, method, &self.url(path), &body).await
+        user::call(&self.http, None, method, &self.url(path), &body).await.unwrap()
     }
 
     /// What a login with this password is answered.

@@ -98,16 +98,26 @@ impl Served {
         self.signal(Signal::HUP);
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(self.child.id().unwrap() as i32).unwrap();
         kill_process(id, signal).unwrap();
+    }
+
+    /// Lets one go on that was paused.
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Waits until it ends by itself; its exit code.
+    pub(crate) async fn ended(&mut self) -> i32 {
+        let status = tokio::time::timeout(START, self.child.wait()).await.expect("it ends in time");
+        status.unwrap().code().unwrap_or(-1)
     }
 
     /// Asks it to stop as a service manager does; its exit code.
     pub(crate) async fn terminate(mut self) -> i32 {
         self.signal(Signal::TERM);
-        let status = tokio::time::timeout(START, self.child.wait()).await.expect("it stops in time");
-        status.unwrap().code().unwrap_or(-1)
+        self.ended().await
     }
 }
 

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message, http};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
-use super::{PATIENCE, TestApp};
+use super::{Door, PATIENCE};
 
 /// An open socket.
 pub(crate) struct TestSocket {
@@ -36,7 +36,7 @@ pub(crate) struct Ended {
 
 impl TestSocket {
     /// Opens with these headers and this query (`?ticket=…`); waits for `connected`.
-    pub(crate) async fn open(app: &TestApp, headers: &[(&str, &str)], query: &str) -> Result<TestSocket, u16> {
+    pub(crate) async fn open(app: &impl Door, headers: &[(&str, &str)], query: &str) -> Result<TestSocket, u16> {
         let mut socket = TestSocket::dial(app, headers, query).await?;
         let connected = socket.push("connected").await;
         socket.id = connected["clientId"].as_str().unwrap().to_owned();
@@ -45,14 +45,14 @@ impl TestSocket {
     }
 
     /// The same without waiting for `connected`. An error is the handshake's HTTP status.
-    pub(crate) async fn dial(app: &TestApp, headers: &[(&str, &str)], query: &str) -> Result<TestSocket, u16> {
+    pub(crate) async fn dial(app: &impl Door, headers: &[(&str, &str)], query: &str) -> Result<TestSocket, u16> {
         let address = app.url(&format!("/socket{query}")).replacen("http", "ws", 1);
         let mut request = address.into_client_request().unwrap();
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().unwrap();
             request.headers_mut().insert(name, value.parse().unwrap());
         }
-        let tls = app.tls.clone().map(Connector::Rustls);
+        let tls = app.tls().map(Connector::Rustls);
         match connect_async_tls_with_config(request, None, false, tls).await {
             Ok((stream, response)) => Ok(TestSocket {
                 stream,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{PASSWORD, TestApp, TestSocket};
+use super::{Door, PASSWORD, TestApp, TestSocket};
 
 /// A logged-in caller.
 #[derive(Clone)]
@@ -27,8 +27,9 @@ pub(crate) struct Answer {
 }
 
 impl TestUser {
-    pub(super) async fn login(app: &TestApp, username: &str) -> TestUser {
-        let answer = app.try_login(username, PASSWORD).await;
+    pub(super) async fn login(app: &impl Door, username: &str) -> TestUser {
+        let body = json!({"username": username, "password": PASSWORD});
+        let answer = call(app.http(), None, "POST", &app.url("/api/v1/auth/login"), &body).await.unwrap();
         assert_eq!(answer.status, 200, "login of {username}: {}", answer.text);
         let token = answer.body["accessToken"].as_str().unwrap().to_owned();
         let cookie = answer.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
@@ -39,7 +40,7 @@ impl TestUser {
             session: String::new(),
             cookie,
             base,
-            http: app.http.clone(),
+            http: app.http().clone(),
         };
         user.session = user.get("/api/v1/auth/me").await.body["sessionId"].as_str().unwrap().to_owned();
         user
@@ -52,8 +53,8 @@ impl TestUser {
     }
 
     /// The same login, calling another server.
-    pub(crate) fn at(&self, app: &TestApp) -> TestUser {
-        TestUser { base: app.url(""), http: app.http.clone(), ..self.clone() }
+    pub(crate) fn at(&self, app: &impl Door) -> TestUser {
+        TestUser { base: app.url(""), http: app.http().clone(), ..self.clone() }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -73,11 +74,16 @@ impl TestUser {
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, body: Value) -> Answer {
+        self.try_call(method, path, body).await.unwrap()
+    }
+
+    /// The same where the server may be gone.
+    pub(crate) async fn try_call(&self, method: &str, path: &str, body: Value) -> reqwest::Result<Answer> {
         call(&self.http, Some(&self.token), method, &format!("{}{path}", self.base), &body).await
     }
 
     /// Opens a socket with the token in the header and waits for `connected`.
-    pub(crate) async fn connect(&self, app: &TestApp) -> TestSocket {
+    pub(crate) async fn connect(&self, app: &impl Door) -> TestSocket {
         TestSocket::open(app, &[("authorization", &format!("Bearer {}", self.token))], "").await.unwrap()
     }
 
@@ -88,7 +94,13 @@ impl TestUser {
     }
 }
 
-pub(super) async fn call(http: &reqwest::Client, token: Option<&str>, method: &str, url: &str, body: &Value) -> Answer {
+pub(super) async fn call(
+    http: &reqwest::Client,
+    token: Option<&str>,
+    method: &str,
+    url: &str,
+    body: &Value,
+) -> reqwest::Result<Answer> {
     let mut request = http.request(method.parse().unwrap(), url);
     if let Some(token) = token {
         request = request.bearer_auth(token);
@@ -96,8 +108,8 @@ pub(super) async fn call(http: &reqwest::Client, token: Option<&str>, method: &s
     if !body.is_null() {
         request = request.json(body);
     }
-    let response = request.send().await.unwrap();
+    let response = request.send().await?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let text = response.text().await.unwrap();
-    Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
+    let text = response.text().await?;
+    Ok(Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text })
 }

@@ -53,6 +53,8 @@ impl ClusterPresence {
             Words::Announced { digest, watching } => {
                 let ask = self.directory().check(node, &digest);
                 if ask {
+                    // What was lost may have told of rows too, and nothing may come after it that shows the gap.
+                    self.watching().miss(node);
                     self.peers.send(node, &Words::Whole);
                 }
                 self.watches(node, watching);

@@ -135,7 +135,9 @@ impl Presence for ClusterPresence {
         let looked = self.local.flush_with(|_| {
             let nodes = self.nodes();
             *self.said.lock().expect("nothing panics while holding it") = nodes;
-            (self.watching().take(), self.directory().counts(), Some(nodes))
+            let rows = self.watching().take();
+            let counts = self.directory().counts();
+            (rows, counts, Some(nodes))
         });
         if !looked {
             self.watching().take();

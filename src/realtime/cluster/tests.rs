@@ -365,6 +365,25 @@ async fn what_is_lost_on_the_way_heals_with_an_announcement() {
 }
 
 #[tokio::test]
+async fn an_announcement_that_shows_a_loss_makes_pages_begin_anew() {
+    let net: Arc<Net> = Arc::default();
+    let nodes = three(&net);
+    let (here, there) = (&nodes[0], &nodes[1]);
+    here.presence.watching().look(true);
+    here.presence.heard(there.generation, Words::Watched(Vec::new()));
+    assert!(!here.presence.watching().is_deaf(there.generation));
+    // Nothing waits in between: what is sent is not heard.
+    let said = |node: &Node| Words::Announced { digest: node.presence.directory().digest(), watching: false };
+    here.presence.heard(there.generation, said(there));
+    assert!(!here.presence.watching().is_deaf(there.generation), "nothing was lost");
+    *net.cut.lock().unwrap() = true;
+    let _client = there.connect(ANN, login(2, 0));
+    there.presence.tell();
+    here.presence.heard(there.generation, said(there));
+    assert!(here.presence.watching().is_deaf(there.generation), "a row may have been");
+}
+
+#[tokio::test]
 async fn without_the_others_a_node_lists_its_own_and_says_so() {
     let net: Arc<Net> = Arc::default();
     let nodes = three(&net);
