@@ -90,7 +90,7 @@ impl Victim {
     }
 
     /// No socket is left, and none is taken.
-    async fn is_out(mut self, nodes: &Nodes) {
+    async fn stays_out(mut self, nodes: &Nodes) {
         let left = async { while self.sockets.join_next().await.is_some() {} };
         tokio::time::timeout(PATIENCE, left).await.unwrap_or_else(|_| panic!("{} is still in", self.session));
         for node in nodes.iter() {
@@ -128,12 +128,12 @@ async fn a_kick_holds_without_redis_and_where_the_database_is_away() {
     let (first, second) = (Victim::enter(&nodes, "ann").await, Victim::enter(&nodes, "ann").await);
     nodes.iter().for_each(|node| node.redis.cut());
     first.kick(&nodes, &admin).await;
-    first.is_out(&nodes).await;
+    first.stays_out(&nodes).await;
     nodes.iter().for_each(|node| node.redis.resume());
     nodes[1].database.cut();
     second.kick(&nodes, &admin).await;
     nodes[1].database.resume();
-    second.is_out(&nodes).await;
+    second.stays_out(&nodes).await;
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn no_kick_is_lost_while_redis_and_the_database_are_cut_at_random() {
     nodes.iter().for_each(|node| [&node.redis, &node.database].iter().for_each(|wire| wire.resume()));
     nodes.whole().await;
     for victim in kicked.into_iter().flatten() {
-        victim.is_out(&nodes).await;
+        victim.stays_out(&nodes).await;
     }
     for node in nodes.iter() {
         let list = get(&admin.at(node), "/api/v1/online/clients?all=true").await.unwrap();

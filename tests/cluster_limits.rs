@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use rollcall::config::{Config, ConnectionPolicy};
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
 use crate::harness::{PASSWORD, TestApp, TestCluster, TestSocket, TestUser, eventually};
 
@@ -211,7 +212,7 @@ async fn sockets_that_open_on_all_nodes_at_once_are_as_many_as_allowed_a_moment_
     let headers = [("sec-websocket-protocol", offered.as_str())];
     let dialed = join_all((0..12).map(|number| TestSocket::dial(&cluster[number % 3], &headers, ""))).await;
     all_know(&cluster, &admin, &bob, 4).await;
-    let ended = dialed.into_iter().map(|socket| tokio::spawn(socket.unwrap().ended()));
+    let ended = dialed.into_iter().map(|socket| TaskTracker::new().spawn(socket.unwrap().ended()));
     let ended: Vec<_> = ended.collect();
     eventually("eight are closed", || async { ended.iter().filter(|ended| ended.is_finished()).count() == 8 }).await;
     for ended in ended {
