@@ -58,7 +58,7 @@ impl Size {
             churn: Duration::from_secs(600),
             after: Duration::from_secs(300),
             quiet: Duration::from_secs(30),
-            look: Duration::from_secs(60),
+            look: Duration::from_secs(10),
             members: 60,
             most: 2_000,
             vanishing: 100,

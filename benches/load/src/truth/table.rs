@@ -21,14 +21,19 @@ const SLACK: usize = 12;
 #[derive(Clone, Copy)]
 pub(crate) struct Use {
     pub(crate) rss_mb: f64,
+    /// Of it, what is in use, as the allocator says; resident is also what it keeps for the next burst.
+    pub(crate) live_mb: f64,
     pub(crate) descriptors: usize,
     pub(crate) tasks: usize,
 }
 
 impl Use {
     pub(crate) fn of(server: &Server) -> Use {
-        let tasks = server.figures().get("rollcall_tasks").map_or(0, |tasks| *tasks as usize);
-        Use { rss_mb: server.rss() / 1048576.0, descriptors: server.descriptors(), tasks }
+        let figures = server.figures();
+        let figure = |name: &str| figures.get(name).copied().unwrap_or_default();
+        let live_mb = figure("rollcall_memory_bytes{part=\"allocated\"}") / 1048576.0;
+        let tasks = figure("rollcall_tasks") as usize;
+        Use { rss_mb: server.rss() / 1048576.0, live_mb, descriptors: server.descriptors(), tasks }
     }
 }
 
@@ -158,21 +163,29 @@ fn machine_use(table: &mut Table, size: &Size, truth: &Truth) {
     };
     back(table, "open descriptors", |seen| seen.descriptors);
     back(table, "tasks of the runtime", |seen| seen.tasks);
-    let settled: Vec<_> = uses.iter().filter(|(minute, _)| *minute >= size.churn.as_secs_f64() / 180.0).collect();
+    let minutes = lowest_of_each_minute(uses);
+    let settled: Vec<_> = minutes.iter().filter(|(minute, _)| *minute >= size.churn.as_secs_f64() / 180.0).collect();
+    // In fewer minutes, what a first use leaves behind is most of it.
     if settled.len() > 3 {
-        let slope = slope(&settled.iter().map(|(minute, seen)| (*minute, seen.rss_mb)).collect::<Vec<_>>());
-        // Within a minute, what a first use leaves behind is most of it.
-        let judged = size.churn.as_secs() >= 300;
+        let slope = slope(&settled.iter().map(|(minute, seen)| (*minute, seen.live_mb)).collect::<Vec<_>>());
         table.row(
-            "slope of the memory in the last two thirds of the churn",
+            "slope of the memory in use, lowest of each minute, in the last two thirds of the churn",
             format!("{slope:.2} MB a minute"),
-            if judged { format!("{SLOPE} MB a minute") } else { "too short to judge".to_owned() },
-            !judged || slope <= SLOPE,
+            format!("{SLOPE} MB a minute"),
+            slope <= SLOPE,
         );
     }
-    let by_minute: Vec<_> =
-        uses.iter().map(|(minute, seen)| format!("{minute:.1} min {:.1} MB", seen.rss_mb)).collect();
-    table.notes.push(format!("resident memory during the churn: {}", by_minute.join(", ")));
+    let by_minute: Vec<_> = minutes
+        .iter()
+        .map(|(minute, seen)| format!("{minute:.1} min {:.1} MB ({:.1})", seen.live_mb, seen.rss_mb))
+        .collect();
+    table.notes.push(format!("memory in use (and resident) during the churn: {}", by_minute.join(", ")));
+}
+
+/// What waits for slow readers comes and goes in bursts of megabytes; what stays is there at the lowest point as well.
+fn lowest_of_each_minute(uses: &[(f64, Use)]) -> Vec<(f64, Use)> {
+    let of_a_minute = uses.chunk_by(|(before, _), (after, _)| before.floor() == after.floor());
+    of_a_minute.filter_map(|uses| uses.iter().copied().min_by(|a, b| a.1.live_mb.total_cmp(&b.1.live_mb))).collect()
 }
 
 /// Of the line that fits best.
