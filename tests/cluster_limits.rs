@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use rollcall::config::{Config, ConnectionPolicy};
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
 use crate::harness::{PASSWORD, TestApp, TestCluster, TestSocket, TestUser, eventually};
 
@@ -211,7 +212,7 @@ async fn sockets_that_open_on_all_nodes_at_once_are_as_many_as_allowed_a_moment_
     let headers = [("sec-websocket-protocol", offered.as_str())];
     let dialed = join_all((0..12).map(|number| TestSocket::dial(&cluster[number % 3], &headers, ""))).await;
     all_know(&cluster, &admin, &bob, 4).await;
-    let ended = dialed.into_iter().map(|socket| tokio::spawn(socket.unwrap().ended()));
+    let ended = dialed.into_iter().map(|socket| TaskTracker::new().spawn(socket.unwrap().ended()));
     let ended: Vec<_> = ended.collect();
     eventually("eight are closed", || async { ended.iter().filter(|ended| ended.is_finished()).count() == 8 }).await;
     for ended in ended {
@@ -285,6 +286,7 @@ async fn until_refused(call: impl AsyncFn() -> u16, status: u16) -> usize {
 async fn logins_failed_handshakes_and_wrong_keys_of_an_address_count_on_all_nodes() {
     let cluster = TestCluster::with(3, |config| {
         config.server.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+        config.server.insecure_http = true;
         config.auth.logins_per_address = 10;
         config.auth.failures_per_name = 0;
         config.auth.failed_keys = 10;
@@ -313,12 +315,12 @@ async fn logins_failed_handshakes_and_wrong_keys_of_an_address_count_on_all_node
             [limits.logins.len(), limits.failed_handshakes.len(), limits.failed_keys.len()][what]
         };
         for _ in 0..10 {
-            call(&cluster[0], what, "192.0.2.1").await;
+            assert_eq!(call(&cluster[0], what, "192.0.2.1").await, 401, "{what}");
         }
         for _ in 0..2 {
-            call(&cluster[0], what, "192.0.2.2").await;
+            assert_eq!(call(&cluster[0], what, "192.0.2.2").await, 401, "{what}");
         }
-        eventually("it was told", || async { known() == 2 }).await;
+        eventually(&format!("{what} was told"), || async { known() == 2 }).await;
         let passed = until_refused(async || call(&cluster[1], what, "192.0.2.1").await, 401).await;
         assert!(passed < 5, "{passed} of 10 passed on the other node");
         assert_eq!(call(&cluster[1], what, "192.0.2.2").await, 401);

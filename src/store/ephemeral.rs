@@ -116,7 +116,7 @@ async fn set(tx: &Write, name: &str, value: &str, until: DateTime<Utc>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+
     use crate::store::testing::{at, store};
 
     #[tokio::test]
