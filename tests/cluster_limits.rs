@@ -286,6 +286,7 @@ async fn until_refused(call: impl AsyncFn() -> u16, status: u16) -> usize {
 async fn logins_failed_handshakes_and_wrong_keys_of_an_address_count_on_all_nodes() {
     let cluster = TestCluster::with(3, |config| {
         config.server.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+        config.server.insecure_http = true;
         config.auth.logins_per_address = 10;
         config.auth.failures_per_name = 0;
         config.auth.failed_keys = 10;
@@ -314,12 +315,12 @@ async fn logins_failed_handshakes_and_wrong_keys_of_an_address_count_on_all_node
             [limits.logins.len(), limits.failed_handshakes.len(), limits.failed_keys.len()][what]
         };
         for _ in 0..10 {
-            call(&cluster[0], what, "192.0.2.1").await;
+            assert_eq!(call(&cluster[0], what, "192.0.2.1").await, 401, "{what}");
         }
         for _ in 0..2 {
-            call(&cluster[0], what, "192.0.2.2").await;
+            assert_eq!(call(&cluster[0], what, "192.0.2.2").await, 401, "{what}");
         }
-        eventually("it was told", || async { known() == 2 }).await;
+        eventually(&format!("{what} was told"), || async { known() == 2 }).await;
         let passed = until_refused(async || call(&cluster[1], what, "192.0.2.1").await, 401).await;
         assert!(passed < 5, "{passed} of 10 passed on the other node");
         assert_eq!(call(&cluster[1], what, "192.0.2.2").await, 401);
