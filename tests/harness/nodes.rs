@@ -10,13 +10,13 @@ use rollcall::clock::{Clock, SystemClock};
 use rollcall::config::{Config, Secret};
 use rollcall::store::{Actor, NewUser, Store};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::cluster::shared_database;
-use super::{Door, PASSWORD, Proxy, Redis, Served, TestUser, eventually, http_client};
+use super::{Door, PASSWORD, Proxy, Redis, Served, TestUser, eventually, get, http_client};
 
 /// Short times, so that a death is noticed within seconds, and no limit on who comes how often.
 const SETTINGS: [(&str, &str); 18] = [
@@ -101,17 +101,15 @@ impl Nodes {
     pub(crate) async fn whole(&self) {
         let live = || self.nodes.iter().filter(|node| node.served.is_some());
         let expected = live().count();
+        for node in live() {
+            eventually(&format!("{} is well", node.name), || node.is_well()).await;
+        }
         let admin = self.login(live().next().expect("one runs"), "admin").await;
         for node in live() {
             let admin = admin.at(node);
-            eventually(&format!("{} is whole", node.name), || async {
-                let ready = admin.try_call("GET", "/health/ready", Value::Null).await;
-                let counts = admin.try_call("GET", "/api/v1/online/counts", Value::Null).await;
-                let (Ok(ready), Ok(counts)) = (ready, counts) else { return false };
-                ready.body["status"] == "ready"
-                    && counts.body["complete"] == true
-                    && counts.body["nodes"]["answered"] == expected
-                    && counts.body["nodes"]["expected"] == expected
+            eventually(&format!("{} knows the others", node.name), || async {
+                let counts = get(&admin, "/api/v1/online/counts").await.unwrap_or_default();
+                counts["complete"] == true && counts["nodes"] == json!({"answered": expected, "expected": expected})
             })
             .await;
         }
@@ -200,6 +198,11 @@ impl Node {
     /// Where it answers; none while it does not run.
     pub(crate) fn address(&self) -> Option<String> {
         self.served.as_ref().map(|served| served.url.trim_end_matches('/').to_owned())
+    }
+
+    async fn is_well(&self) -> bool {
+        let Ok(answer) = self.http.get(self.url("/health/ready")).send().await else { return false };
+        answer.text().await.is_ok_and(|text| text.contains("\"ready\""))
     }
 
     fn served(&self) -> &Served {
