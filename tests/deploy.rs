@@ -88,8 +88,10 @@ async fn the_settings_in_the_manifests_are_settings() {
 /// `make cluster`, without the build.
 #[tokio::test]
 async fn one_command_starts_three_nodes_behind_nginx_and_leaves_nothing() {
-    let mut script = Command::new("config/deploy/cluster.sh");
-    script.arg(env!("CARGO_BIN_EXE_rollcall")).stdin(Stdio::null()).stdout(Stdio::piped());
+    // As from a terminal: a shell that runs this in the background has taught its children to ignore Ctrl-C.
+    let mut script = Command::new("env");
+    script.args(["--default-signal=INT,QUIT", "config/deploy/cluster.sh", env!("CARGO_BIN_EXE_rollcall")]);
+    script.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut script = script.spawn().unwrap();
     let id = script.id().unwrap();
     let mut said = BufReader::new(script.stdout.take().unwrap()).lines();
