@@ -198,7 +198,7 @@ proptest! {
         people in people(),
         (filter, descending) in (filter(), any::<bool>()),
         column in prop::sample::select(&[
-            Column::Username, Column::Ip, Column::UserId, Column::App, Column::Id, Column::LastSeenAt, Column::Node,
+            Column::Username, Column::Ip, Column::UserId, Column::App, Column::Id, Column::ConnectedAt, Column::Node,
         ][..]),
         limit in 1_usize..12,
     ) {

@@ -6,7 +6,7 @@ use crate::realtime::testing::{manager, register, wire};
 use crate::realtime::{ClientManager, Registration};
 
 const COLUMNS: [Column; 6] =
-    [Column::Username, Column::Ip, Column::UserId, Column::App, Column::Id, Column::LastSeenAt];
+    [Column::Username, Column::Ip, Column::UserId, Column::App, Column::Id, Column::ConnectedAt];
 
 /// User, name, last byte of the address, application.
 type Somebody = (u8, usize, u8, usize);
@@ -25,7 +25,8 @@ pub(in crate::realtime) fn seen(row: &OnlineClient, column: Column) -> (i64, Str
         Column::UserId => row.user_id.parse().map_or((i64::MAX, row.user_id.clone()), |number| (number, String::new())),
         Column::App => (0, row.app.to_string()),
         Column::Id => (0, row.id.to_string()),
-        _ => (row.last_seen_at.timestamp_millis(), String::new()),
+        // Not the last sign of life: it is told in wall time, which two looks do not reckon to the same millisecond.
+        _ => (row.connected_at.timestamp_millis(), String::new()),
     }
 }
 
