@@ -14,8 +14,7 @@
 //! link.changes()                                           // a watch: up or away, and how often it came up
 //! ```
 //!
-//! [`Members`] knows the other nodes: `live()` for whom to ask, `observe` for who comes, announces, falls silent and goes,
-//! `set_directory` for what the announcements say of this node's part of presence.
+//! [`Members`] knows the other nodes: `live()` for whom to ask, `observe` for who comes, announces, falls silent and goes.
 //!
 //! Deliberately absent: clients, users and rooms (a channel is named by a hash), the database, and every Redis type outside of this
 //! room.

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
@@ -43,7 +42,6 @@ struct Inner {
     table: Mutex<Table>,
     observers: Mutex<Vec<Observer>>,
     facts: OnceLock<Box<dyn Fn() -> Facts + Send + Sync>>,
-    directory: OnceLock<Box<dyn Fn() -> Value + Send + Sync>>,
     /// Somebody answered that it has this node's name.
     here: Notify,
     /// An announcement is due before its time.
@@ -107,7 +105,6 @@ impl Members {
             table: Mutex::default(),
             observers: Mutex::default(),
             facts: OnceLock::new(),
-            directory: OnceLock::new(),
             here: Notify::new(),
             speak: Notify::new(),
             voice: Mutex::new(Voice::Silent),
@@ -117,11 +114,6 @@ impl Members {
     /// What the announcements say of this node's clients; nothing before.
     pub fn set_facts(&self, facts: impl Fn() -> Facts + Send + Sync + 'static) {
         let _ = self.0.facts.set(Box::new(facts));
-    }
-
-    /// What the announcements say of this node's part of presence; `null` before.
-    pub fn set_directory(&self, directory: impl Fn() -> Value + Send + Sync + 'static) {
-        let _ = self.0.directory.set(Box::new(directory));
     }
 
     /// Calls `observer` for everything that happens, in order and one at a time. It must be quick, and must not change what it is

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
 /// Dead nodes that are remembered for lists, and replaced ones whose late words are not believed, at most.
@@ -39,9 +38,6 @@ pub struct Announcement {
     /// It has just come, or come back, and wants to hear of everybody.
     #[serde(default)]
     pub hello: bool,
-    /// A summary of whom it has, as presence made it.
-    #[serde(default)]
-    pub directory: Value,
 }
 
 /// What another node is to this one.
@@ -215,7 +211,6 @@ mod tests {
             moved_away: 0,
             drain_seconds: 0,
             hello: false,
-            directory: Value::Null,
         }
     }
 

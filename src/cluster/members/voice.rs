@@ -3,7 +3,6 @@
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::table::{Announcement, MemberEvent};
@@ -95,7 +94,6 @@ impl Members {
             moved_away,
             drain_seconds,
             hello,
-            directory: self.0.directory.get().map_or(Value::Null, |directory| directory()),
         }
     }
 
