@@ -36,10 +36,9 @@ async fn a_login_answers_a_token_and_hides_the_refresh_token_in_its_cookie() {
     let app = TestApp::start().await;
     app.account("bob", "member").await;
     let answer = app.try_login("bob", PASSWORD).await;
-    assert_eq!(
-        (answer.status, &answer.body["tokenType"], &answer.body["expiresIn"]),
-        (200, &json!("Bearer"), &json!(900))
-    );
+    assert_eq!((answer.status, &answer.body["tokenType"]), (200, &json!("Bearer")));
+    let seconds = answer.body["expiresIn"].as_i64().unwrap();
+    assert!((840..=900).contains(&seconds), "fifteen minutes, less what a busy machine took for the answer: {seconds}");
     assert_eq!((&answer.body["user"]["username"], &answer.body["user"]["roles"]), (&json!("bob"), &json!(["member"])));
     let cookie = answer.headers["set-cookie"].to_str().unwrap();
     for part in ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age="] {
