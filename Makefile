@@ -39,10 +39,16 @@ cluster: needs $(PAGE) ## Redis, PostgreSQL, three nodes and nginx on free ports
 test: needs ## Everything that must pass, with the time of each stage
 	@tests/all.sh
 
+.PHONY: test-api
+test-api: needs $(PAGE) ## Only what schemathesis sends to every operation of the OpenAPI document
+	@$(CARGO) build --locked
+	@tests/api/run.sh target/debug/rollcall
+
 .PHONY: test-long
 test-long: test ## Also many more cases of the property tests, several nodes on MariaDB, a million strangers, and the fuzzer where cargo-fuzz is installed
 	@PROPTEST_CASES=5000 ROLLCALL_SHUTTLE_ITERATIONS=50000 $(CARGO) test --locked --all
 	@tests/databases.sh mysql $(CARGO) test --locked --test rollcall cluster_
+	@tests/api/run.sh target/debug/rollcall
 	@$(MAKE) --no-print-directory strangers
 	@mkdir -p target/fuzz/found
 	@if command -v cargo-fuzz > /dev/null; then \

@@ -16,7 +16,8 @@ stage() { # stage NAME COMMAND…
   summary+=$(printf '%-24s %5d s' "$name" $((SECONDS - started)))"\n"
 }
 
-# Chromium with a Chinese font for the browser tests, curl for the README's tour, nginx and Caddy to stand in front, the databases, and Redis.
+# Chromium with a Chinese font for the browser tests, curl for the README's tour, nginx and Caddy to stand in front, the databases, Redis,
+# and Python for schemathesis.
 packages() {
   local packages=() sudo=""
   lacks() { # lacks PACKAGES PATH…: none of the paths is a program
@@ -35,6 +36,7 @@ packages() {
   lacks postgresql /usr/lib/postgresql/*/bin/initdb
   lacks mariadb-server /usr/sbin/mariadbd
   lacks redis-server /usr/bin/redis-server "$(command -v redis-server)"
+  if ! python3 -c "import ensurepip, venv" 2> /dev/null; then packages+=(python3 python3-venv); fi
   if [ "${#packages[@]}" = 0 ]; then return; fi
   if [ "$(id -u)" != 0 ]; then sudo="sudo"; fi
   if ! command -v apt-get > /dev/null; then
@@ -64,5 +66,6 @@ stage "Rust tests" cargo test --locked --all
 stage "tests on PostgreSQL" on postgres
 stage "tests on MariaDB" on mysql
 stage "server build" cargo build --locked
+stage "API tests" tests/api/run.sh target/debug/rollcall 1
 stage "browser tests" in_frontend npm run --silent browser
 printf '\n%b%-24s %5d s\n' "$summary" "in all" "$SECONDS"

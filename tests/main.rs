@@ -29,6 +29,7 @@ mod issuers;
 mod keys;
 mod kick;
 mod login;
+mod matrix;
 mod online;
 mod openapi;
 mod overload;

@@ -46,6 +46,22 @@ async fn every_failure_is_the_same_problem_body() {
 }
 
 #[tokio::test]
+async fn a_method_that_a_path_does_not_know_is_answered_with_those_it_knows() {
+    let app = TestApp::start().await;
+    for (method, path, allowed) in [
+        ("GET", "/api/v1/push", "POST"),
+        ("DELETE", "/api/v1/users", "GET, HEAD, POST"),
+        ("PUT", "/api/v1/online/clients/7", "DELETE"),
+        ("GET", "/socket/send/toTag", "POST"),
+        ("POST", "/health/live", "GET, HEAD"),
+    ] {
+        let answer = app.anonymous(method, path, Value::Null).await;
+        assert_eq!((answer.status, answer.headers["allow"].to_str().unwrap()), (405, allowed), "{method} {path}");
+    }
+    app.shutdown().await;
+}
+
+#[tokio::test]
 async fn who_may_not_call_is_told_that_before_what_is_wrong_with_the_call() {
     let app = TestApp::start().await;
     let bob = app.user("bob", "member").await;

@@ -52,6 +52,7 @@ fn operation(entry: &Entry, request: &str, reply: &str) -> Value {
         "channel": {"$ref": "#/channels/socket"},
         "summary": entry.summary,
         "description": format!("Permission: {permission}."),
+        "x-permission": entry.permission.map_or("login", |permission| permission.word()),
         "messages": [{"$ref": format!("#/channels/socket/messages/{request}")}],
         "reply": {
             "channel": {"$ref": "#/channels/socket"},

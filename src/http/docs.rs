@@ -41,18 +41,35 @@ fn describe_problems(document: &mut Value) {
             body["required"] = json!(false);
         }
     }
-    // Each permission is a type with a sentence of its own; they share one scheme, which would show the first one's.
-    document["components"]["securitySchemes"]["bearer"] = json!({
-        "type": "http",
-        "scheme": "bearer",
-        "description": "The access token of a login, or an API key (`rk_…`) as far as its scopes reach.",
-    });
     let paths = document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut());
     for operation in paths.flat_map(|path| path.as_object_mut().into_iter().flat_map(|methods| methods.values_mut())) {
         if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
             responses.insert("default".to_owned(), answer.clone());
         }
+        describe_caller(operation);
     }
+    document["components"]["securitySchemes"] = json!({"bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The access token of a login, or an API key (`rk_…`) as far as its scopes reach.",
+    }});
+}
+
+/// To poem-openapi each permission is a scheme of its own, named by its word. Here there is one scheme, and `x-permission` says
+/// who may call: a permission, `login` (whoever is logged in, and no API key), or `any` (whoever has a token or a key).
+fn describe_caller(operation: &mut Value) {
+    let Some(word) = operation["security"][0].as_object().and_then(|needs| needs.keys().next().cloned()) else {
+        return;
+    };
+    let sentence = match word.as_str() {
+        "login" => "Permission: none but a login.".to_owned(),
+        "any" => "Permission: none but a login or an API key.".to_owned(),
+        permission => format!("Permission: {permission}."),
+    };
+    let described = operation["description"].as_str().map_or(sentence.clone(), |text| format!("{text}\n\n{sentence}"));
+    operation["description"] = json!(described);
+    operation["x-permission"] = json!(word);
+    operation["security"] = json!([{"bearer": []}]);
 }
 
 #[handler]

@@ -10,6 +10,7 @@ mod gate;
 mod health;
 mod hotgo;
 mod memory;
+mod methods;
 mod metrics;
 mod page;
 mod place;
@@ -43,6 +44,7 @@ pub use tls::{Tls, TlsError};
 use crate::jobs::Board;
 use crate::services::{Fence, Services};
 use cors::Cors;
+use methods::Methods;
 use security::RequestId;
 
 /// Everything that is answered.
@@ -53,6 +55,7 @@ pub(crate) fn endpoint(
     board: Arc<Board>,
 ) -> impl Endpoint<Output = Response> + 'static {
     let api = api::service(place::base_path(&services).as_str());
+    let methods = Methods::of(&api.spec());
     let routes = Route::new()
         .at("/socket", get(socket::open_socket))
         .at("/socket/send/toTag", post(hotgo::send_to_tag))
@@ -66,13 +69,14 @@ pub(crate) fn endpoint(
         .nest("/api/v1", api)
         .at("/*", get(spa::page));
     let routes = routes.with(CookieJarManager::new()).data(services.clone()).data(door).data(board);
-    Outermost { services, gate, routes: Arc::new(routes) }
+    Outermost { services, gate, methods, routes: Arc::new(routes) }
 }
 
 /// What every request passes: an id, who may read the answer, its bounds, the log line, and one body for every failure.
 struct Outermost<E> {
     services: Services,
     gate: Arc<Gate>,
+    methods: Methods,
     routes: Arc<E>,
 }
 
@@ -116,15 +120,24 @@ impl<E: Endpoint<Output: IntoResponse>> Outermost<E> {
             Err(problem) => return problem.into_response(id),
         };
         fill_in_body(&mut request, body);
+        let uri = request.uri().clone();
         // Boxed, or all that stands around it would be kilobytes, moved from hand to hand with each request.
         let answering = AssertUnwindSafe(Box::pin(self.routes.call(request))).catch_unwind();
         match tokio::time::timeout(server.request_timeout, answering).await {
             Ok(Ok(Ok(response))) => response.into_response(),
-            Ok(Ok(Err(error))) => problem_of(error).into_response(id),
+            Ok(Ok(Err(error))) => self.refusal(error, uri.path(), id),
             // The panic's own message is in the log already; the connection and everybody else go on.
             Ok(Err(_)) => Problem::internal().into_response(id),
             Err(_) => Problem::unavailable().into_response(id),
         }
+    }
+
+    fn refusal(&self, error: poem::Error, path: &str, id: &str) -> Response {
+        let mut response = problem_of(error).into_response(id);
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(header::ALLOW, self.methods.allowed(path));
+        }
+        response
     }
 }
 

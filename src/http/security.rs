@@ -1,5 +1,5 @@
 //! Who may call what. A permission is a type: an endpoint that takes [`MayKick`] is entered only by those who may kick, and
-//! the check comes before the body is read, so 401 and 403 come before 400 and 422.
+//! the check comes before the body is read, so 401 and 403 come before 400 and 422. Its word goes into the OpenAPI document.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::services::{Denied, Origin, Services};
 const MAX_USER_AGENT: usize = 512;
 
 macro_rules! callers {
-    ($($(#[doc = $doc:literal])* $name:ident = $needs:expr;)*) => {$(
+    ($($(#[doc = $doc:literal])* $name:ident as $word:tt = $needs:expr;)*) => {$(
         $(#[doc = $doc])*
         #[derive(SecurityScheme)]
-        #[oai(rename = "bearer", ty = "bearer", checker = "Self::check")]
+        #[oai(rename = $word, ty = "bearer", checker = "Self::check")]
         pub(crate) struct $name(pub(super) Identity);
 
         impl AsRef<Identity> for $name {
@@ -41,31 +41,31 @@ macro_rules! callers {
 
 callers! {
     /// Anybody who is logged in: for what is about oneself.
-    Caller = Needs::Login;
+    Caller as "login" = Needs::Login;
     /// Anybody at all, an API key too: for what looks at permissions itself.
-    AnyCaller = Needs::Nothing;
+    AnyCaller as "any" = Needs::Nothing;
     /// May see who is online.
-    MayReadOnline = Needs::Permission(Permission::OnlineRead);
+    MayReadOnline as "online:read" = Needs::Permission(Permission::OnlineRead);
     /// May end clients, sessions and logins.
-    MayKick = Needs::Permission(Permission::OnlineKick);
+    MayKick as "online:kick" = Needs::Permission(Permission::OnlineKick);
     /// May push events.
-    MayPush = Needs::Permission(Permission::PushSend);
+    MayPush as "push:send" = Needs::Permission(Permission::PushSend);
     /// May see accounts.
-    MayReadUsers = Needs::Permission(Permission::UserRead);
+    MayReadUsers as "user:read" = Needs::Permission(Permission::UserRead);
     /// May change accounts.
-    MayWriteUsers = Needs::Permission(Permission::UserWrite);
+    MayWriteUsers as "user:write" = Needs::Permission(Permission::UserWrite);
     /// May read the audit log.
-    MayReadAudit = Needs::Permission(Permission::AuditRead);
+    MayReadAudit as "audit:read" = Needs::Permission(Permission::AuditRead);
     /// May make and revoke API keys.
-    MayWriteKeys = Needs::Permission(Permission::KeyWrite);
+    MayWriteKeys as "key:write" = Needs::Permission(Permission::KeyWrite);
     /// May end sessions of others.
-    MayEndSessions = Needs::Permission(Permission::SessionWrite);
+    MayEndSessions as "session:write" = Needs::Permission(Permission::SessionWrite);
     /// May see how the server is doing.
-    MayMonitor = Needs::Permission(Permission::MonitorRead);
+    MayMonitor as "monitor:read" = Needs::Permission(Permission::MonitorRead);
     /// May change how the server runs.
-    MayWriteSettings = Needs::Permission(Permission::SettingsWrite);
+    MayWriteSettings as "settings:write" = Needs::Permission(Permission::SettingsWrite);
     /// May run jobs.
-    MayRunJobs = Needs::Permission(Permission::JobRun);
+    MayRunJobs as "job:run" = Needs::Permission(Permission::JobRun);
 }
 
 /// What a caller must have beside a good credential.

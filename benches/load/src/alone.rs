@@ -68,16 +68,26 @@ impl Side {
         self.swarm.rest(Duration::from_millis(500))
     }
 
-    /// So many close and come back; (µs of processor for one of them, frames the newest socket heard meanwhile).
+    /// So many close and come back; (µs of processor for one of them, frames the newest socket heard meanwhile). What all the
+    /// others cost in that time, who are pinged, is taken off: it is no part of coming and going, and grows with their number.
     pub(crate) fn churn(&mut self, count: usize) -> io::Result<(f64, usize)> {
+        let idle = self.idling()?;
         let newest = self.swarm.len() - 1;
-        let before = self.swarm.texts(newest);
+        let (before, begun) = (self.swarm.texts(newest), Instant::now());
         let ((), cost) = self.cost(|side| {
             side.swarm.again(side.server.address, 0..count, &side.members)?;
             side.swarm.rest(Duration::from_millis(300))?;
             Ok(((), count))
         })?;
-        Ok((cost, self.swarm.texts(newest) - before))
+        let others = idle * begun.elapsed().as_secs_f64() / count as f64;
+        Ok((cost - others, self.swarm.texts(newest) - before))
+    }
+
+    /// µs of processor in a second in which nobody comes, goes or says anything.
+    fn idling(&mut self) -> io::Result<f64> {
+        let time = Duration::from_millis(600);
+        let ((), cost) = self.cost(|side| Ok((side.swarm.rest(time)?, 1)))?;
+        Ok(cost / time.as_secs_f64())
     }
 
     /// All but the newest `stay` close at once; nobody of them is listed any more at the end.

@@ -11,6 +11,8 @@ export interface paths {
         /**
          * API keys
          * @description Newest first. Those that are over stay as long as logs do.
+         *
+         *     Permission: key:write.
          */
         get: {
             parameters: {
@@ -48,6 +50,8 @@ export interface paths {
          * Create an API key
          * @description The key is in this answer only. It works with `Authorization: Bearer rk_…` wherever its scopes allow, and opens no
          *     socket.
+         *
+         *     Permission: key:write.
          */
         post: {
             parameters: {
@@ -95,7 +99,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One API key */
+        /**
+         * One API key
+         * @description Permission: key:write.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -131,6 +138,8 @@ export interface paths {
         /**
          * Revoke an API key
          * @description The next call with it is 401. Its row stays as long as logs do.
+         *
+         *     Permission: key:write.
          */
         delete: {
             parameters: {
@@ -173,7 +182,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The audit log, newest first */
+        /**
+         * The audit log, newest first
+         * @description Permission: audit:read.
+         */
         get: {
             parameters: {
                 query?: {
@@ -275,6 +287,8 @@ export interface paths {
         /**
          * Log out
          * @description Ends the session: its tokens open nothing any more, its sockets are closed.
+         *
+         *     Permission: none but a login.
          */
         post: {
             parameters: {
@@ -316,7 +330,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Who am I */
+        /**
+         * Who am I
+         * @description Permission: none but a login.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -365,6 +382,8 @@ export interface paths {
         /**
          * Change my password
          * @description Ends the other sessions.
+         *
+         *     Permission: none but a login.
          */
         post: {
             parameters: {
@@ -462,7 +481,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** A ticket for one handshake */
+        /**
+         * A ticket for one handshake
+         * @description Permission: none but a login.
+         */
         post: {
             parameters: {
                 query?: never;
@@ -504,7 +526,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Jobs */
+        /**
+         * Jobs
+         * @description Permission: monitor:read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -550,7 +575,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Run a job now */
+        /**
+         * Run a job now
+         * @description Permission: job:run.
+         */
         post: {
             parameters: {
                 query?: never;
@@ -594,7 +622,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The last runs of a job */
+        /**
+         * The last runs of a job
+         * @description Permission: monitor:read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -640,7 +671,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Nodes */
+        /**
+         * Nodes
+         * @description Permission: monitor:read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -690,6 +724,8 @@ export interface paths {
          * Empty a node
          * @description It is no longer ready, refuses handshakes, and tells its clients one after the other to come back, which is elsewhere. Asked
          *     again, those that are left go at the new rate. It stays so until it is resumed or restarted.
+         *
+         *     Permission: settings:write.
          */
         post: {
             parameters: {
@@ -740,7 +776,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Let a node take clients again */
+        /**
+         * Let a node take clients again
+         * @description Permission: settings:write.
+         */
         post: {
             parameters: {
                 query?: never;
@@ -787,6 +826,8 @@ export interface paths {
         /**
          * Clients
          * @description Sorted and filtered; `all=true` answers every row of one instant, up to `online.live_max`.
+         *
+         *     Permission: online:read.
          */
         get: {
             parameters: {
@@ -851,7 +892,10 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** End a client */
+        /**
+         * End a client
+         * @description Permission: online:kick.
+         */
         delete: {
             parameters: {
                 query?: {
@@ -910,7 +954,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Counts */
+        /**
+         * Counts
+         * @description Permission: online:read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -959,6 +1006,8 @@ export interface paths {
         /**
          * End many
          * @description Of several named, the known are ended and the others listed as `unknown`; 404 when none is known.
+         *
+         *     Permission: online:kick.
          */
         post: {
             parameters: {
@@ -1017,7 +1066,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What became of a kick */
+        /**
+         * What became of a kick
+         * @description Permission: online:kick.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -1065,7 +1117,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** The green dot beside your own users */
+        /**
+         * The green dot beside your own users
+         * @description Permission: online:read.
+         */
         post: {
             parameters: {
                 query?: never;
@@ -1114,7 +1169,10 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** End a session */
+        /**
+         * End a session
+         * @description Permission: online:kick.
+         */
         delete: {
             parameters: {
                 query?: {
@@ -1176,6 +1234,8 @@ export interface paths {
         /**
          * Users
          * @description One row a user, however many tabs.
+         *
+         *     Permission: online:read.
          */
         get: {
             parameters: {
@@ -1229,7 +1289,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One user */
+        /**
+         * One user
+         * @description Permission: online:read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -1262,7 +1325,10 @@ export interface paths {
         };
         put?: never;
         post?: never;
-        /** End all of a user */
+        /**
+         * End all of a user
+         * @description Permission: online:kick.
+         */
         delete: {
             parameters: {
                 query?: {
@@ -1324,7 +1390,10 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Lift a lockout */
+        /**
+         * Lift a lockout
+         * @description Permission: online:kick.
+         */
         delete: {
             parameters: {
                 query?: never;
@@ -1369,6 +1438,8 @@ export interface paths {
         /**
          * Why a user is online
          * @description The evidence (last frame, last pong, round trip, queue) and how the user went the last time.
+         *
+         *     Permission: online:read.
          */
         get: {
             parameters: {
@@ -1420,6 +1491,8 @@ export interface paths {
         /**
          * Push
          * @description Zero delivered is an answer, not an error: the user is offline.
+         *
+         *     Permission: push:send.
          */
         post: {
             parameters: {
@@ -1466,7 +1539,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The server */
+        /**
+         * The server
+         * @description Permission: monitor:read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -1513,6 +1589,8 @@ export interface paths {
         /**
          * Sessions
          * @description One's own; those of others need `session:write`, and so does an API key, which has none of its own.
+         *
+         *     Permission: none but a login or an API key.
          */
         get: {
             parameters: {
@@ -1566,6 +1644,8 @@ export interface paths {
         /**
          * A user logged out or changed role elsewhere
          * @description For the backend whose user it is: ends one session, or all of the user, and their sockets. Asking again is fine.
+         *
+         *     Permission: session:write.
          */
         post: {
             parameters: {
@@ -1615,7 +1695,10 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** End a session */
+        /**
+         * End a session
+         * @description Permission: none but a login or an API key.
+         */
         delete: {
             parameters: {
                 query?: never;
@@ -1661,7 +1744,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Users */
+        /**
+         * Users
+         * @description Permission: user:read.
+         */
         get: {
             parameters: {
                 query?: {
@@ -1696,7 +1782,10 @@ export interface paths {
             };
         };
         put?: never;
-        /** Create a user */
+        /**
+         * Create a user
+         * @description Permission: user:write.
+         */
         post: {
             parameters: {
                 query?: never;
@@ -1743,7 +1832,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One user */
+        /**
+         * One user
+         * @description Permission: user:read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -1782,6 +1874,8 @@ export interface paths {
         /**
          * Change a user
          * @description Disabling ends the sessions and closes the sockets with 4403; new roles reach open sockets at once.
+         *
+         *     Permission: user:write.
          */
         patch: {
             parameters: {
@@ -1828,7 +1922,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Forget failed logins */
+        /**
+         * Forget failed logins
+         * @description Permission: user:write.
+         */
         post: {
             parameters: {
                 query?: never;
