@@ -1017,7 +1017,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What became of a kick */
+        /**
+         * What became of a kick
+         * @description As of now: a node that could not be reached applies the kick when it can. One that has been silent for `cluster.dead` has
+         *     nobody any more.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -2680,7 +2684,7 @@ export interface components {
         };
         /**
          * Pending
-         * @description Clients a node has not closed yet.
+         * @description Clients a node has not closed yet; of a node that does not answer, those that it is known to have.
          */
         Pending: {
             /** Format: uint64 */
