@@ -229,6 +229,10 @@ async fn a_node_whose_wall_clock_is_an_hour_ahead_stays_one_of_them() {
         let admin = admin.at(&cluster[seen_by]);
         let list = admin.get("/api/v1/online/clients?all=true").await.body;
         assert_eq!((&list["totalCount"], &list["complete"]), (&json!(2), &json!(true)), "{list}");
+        // Its times are what its clock says, and nobody else's are.
+        let seen = list["list"][0]["lastSeenAt"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+        let ahead = seen - cluster[0].services.clock().now();
+        assert_eq!(ahead > chrono::Duration::minutes(30), node == 1, "{ahead}");
         let push = json!({"target": {"users": [ann.id]}, "event": "order", "data": node});
         let push = admin.post("/api/v1/push", push).await;
         assert_eq!((&push.body["delivered"], &push.body["complete"]), (&json!(1), &json!(true)), "{}", push.text);
@@ -252,5 +256,12 @@ async fn a_node_whose_wall_clock_is_an_hour_ahead_stays_one_of_them() {
     }
     let again = cluster[0].login("bob").await;
     assert_eq!(again.at(&cluster[2]).get("/api/v1/auth/me").await.status, 200);
+
+    cluster[1].clock.set_wall_offset(chrono::Duration::zero());
+    let set = cluster[1].login("ann").await;
+    assert_eq!(set.at(&cluster[0]).get("/api/v1/auth/me").await.status, 200);
+    let mut socket = set.connect(&cluster[1]).await;
+    assert_eq!(socket.ask("ping", json!({})).await["code"], 0);
+    drop(socket);
     cluster.shutdown().await;
 }

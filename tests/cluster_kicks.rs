@@ -137,6 +137,56 @@ async fn a_kick_holds_without_redis_and_where_the_database_is_away() {
 }
 
 #[tokio::test]
+async fn a_kick_names_the_node_that_stands_still_until_it_has_closed() {
+    // Silent, and not taken for dead.
+    let nodes = Nodes::with(&[("CLUSTER__DEAD", "60s")]).await;
+    let (admin, ann) = (nodes.user("root", "admin").await, nodes.user("ann", "member").await);
+    let again = nodes.login(&nodes[2], "ann").await;
+    let here = ann.connect(&nodes[0]).await;
+    let there = [ann.connect(&nodes[1]).await, again.connect(&nodes[1]).await];
+    let all = get(&admin, "/api/v1/online/clients?all=true").await.unwrap();
+    assert_eq!(all["totalCount"], 3, "{all}");
+
+    nodes.pause(1);
+    let unheard = admin.delete(&format!("/api/v1/online/clients/{}", there[0].id), json!({})).await;
+    assert_eq!(unheard.status, 503, "nobody can say that there is no such client: {}", unheard.text);
+    assert!(unheard.body["detail"].as_str().unwrap().starts_with("Not every node answers"), "{}", unheard.text);
+    let kick = admin.delete(&format!("/api/v1/online/users/{}", ann.id), json!({"reason": "spam"})).await;
+    let pending = json!([{"node": "n1", "clients": 2}]);
+    assert_eq!((kick.status, &kick.body["pending"]), (202, &pending), "{}", kick.text);
+    assert_eq!(became(&kick.body), (3, 1, false), "{}", kick.text);
+    assert_eq!(here.ended().await.code, 4410);
+    let path = format!("/api/v1/online/kicks/{}", kick.body["id"].as_str().unwrap());
+    for node in [0, 2] {
+        let told = admin.at(&nodes[node]).get(&path).await;
+        assert_eq!((became(&told.body), &told.body["pending"]), ((3, 1, false), &pending), "{}", told.text);
+        assert_eq!(ann.at(&nodes[node]).get("/api/v1/auth/me").await.status, 401, "the kick holds");
+    }
+    // Who comes back is another login, whatever the node says when it wakes.
+    let back = nodes.login(&nodes[0], "ann").await;
+    let mut stays = back.connect(&nodes[0]).await;
+
+    nodes.resume(1);
+    for socket in there {
+        let ended = socket.ended().await;
+        assert_eq!((ended.code, &ended.reason["text"]), (4410, &json!("spam")), "{ended:?}");
+    }
+    for node in nodes.iter() {
+        eventually(&format!("{} knows that it is done", node.name), || async {
+            let told = admin.at(node).get(&path).await.body;
+            (became(&told), &told["pending"]) == ((3, 3, true), &json!([]))
+        })
+        .await;
+    }
+    assert_eq!(stays.ask("ping", json!({})).await["code"], 0);
+}
+
+/// Matched, closed, complete.
+fn became(kick: &Value) -> (u64, u64, bool) {
+    (kick["matched"].as_u64().unwrap(), kick["closed"].as_u64().unwrap(), kick["complete"].as_bool().unwrap())
+}
+
+#[tokio::test]
 async fn no_kick_is_lost_while_redis_and_the_database_are_cut_at_random() {
     const KICKS: usize = 40;
     let nodes = fenced().await;

@@ -1,9 +1,19 @@
 #!/usr/bin/env bash
 # Runs a command with a database server of its own: tests/databases.sh postgres|mysql COMMAND…
-# The command `control` is ours: it prints the URL, and then does what it reads, line by line: stop, start, pause, resume.
+# The command `control` is ours: it prints the URL, and then does what it reads, line by line: stop, start, pause, resume, and where
+# there is a disk of its own, fill and free.
 # The command finds it by ROLLCALL_TEST_DATABASE, a URL of an administrator. The server listens on a free loopback port, keeps
 # its files in a folder that is gone afterwards, and writes nothing through to the disk: the tests end before the power does.
 set -eum -o pipefail # -m: each server in a process group of its own
+# With ROLLCALL_TEST_DATABASE_DISK, as 8m, PostgreSQL keeps its tables on a disk of that size: a tmpfs over a folder that nobody needs,
+# in a mount namespace of this script's own. Where root is only played, it ends with the mounting: no server runs as root.
+disk=/mnt
+if [ -n "${ROLLCALL_TEST_DATABASE_DISK:-}" ] && [ -z "${ROLLCALL_TEST_DATABASE_MOUNTED:-}" ]; then
+  export ROLLCALL_TEST_DATABASE_MOUNTED=yes
+  mount="mount -t tmpfs -o mode=1777,size=$ROLLCALL_TEST_DATABASE_DISK tmpfs $disk"
+  if [ "$(id -u)" = 0 ]; then exec unshare --mount sh -euc "$mount; exec \"\$@\"" sh "$0" "$@"; fi
+  exec unshare --map-root-user --mount sh -euc "$mount; exec unshare --user --map-user=$(id -u) \"\$@\"" sh "$0" "$@"
+fi
 kind=$1
 shift
 folder=$(mktemp -d)
@@ -93,10 +103,14 @@ control() {
       stop)
         kill "-$quit" "$server"
         wait "$server" || true
+        # Its number may be somebody else's by the end.
+        server=
         ;;
       start) start ;;
       pause) signal STOP ;;
       resume) signal CONT ;;
+      fill) cat /dev/zero > "$disk/filler" 2> /dev/null || true ;;
+      free) rm "$disk/filler" ;;
     esac
     echo "$order"
   done
@@ -120,6 +134,11 @@ case $kind in
       wait_for "$bin/pg_isready" -h 127.0.0.1 -p "$port"
     }
     start
+    if [ -n "${ROLLCALL_TEST_DATABASE_DISK:-}" ]; then
+      (as_user mkdir "$disk/tables")
+      "$bin/psql" -q -h 127.0.0.1 -p "$port" -U postgres -c "CREATE TABLESPACE small LOCATION '$disk/tables'" \
+        -c "ALTER ROLE postgres SET default_tablespace = small"
+    fi
     export ROLLCALL_TEST_DATABASE="postgres://postgres@127.0.0.1:$port/postgres"
     ;;
   mysql)

@@ -6,6 +6,8 @@ mod cli;
 mod cluster_broker;
 mod cluster_chaos;
 mod cluster_drain;
+mod cluster_failures;
+mod cluster_files;
 mod cluster_kicks;
 mod cluster_limits;
 mod cluster_link;

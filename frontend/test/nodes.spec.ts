@@ -52,7 +52,7 @@ describe('the page of nodes', () => {
 
   it('sums up, names each node, its state and its uptime', async () => {
     const page = await open([node({ name: 'n1', self: true }), node({ name: 'n2', state: 'suspect', clients: 3 }), node({ name: 'n3', state: 'dead', clients: 0, load: undefined })])
-    expect(text('[data-test=sum]')).toBe('1 of 3 nodes take clients · 15 clients')
+    expect(text('[data-test=sum]')).toBe('1 of 3 nodes taking clients · 15 clients')
     const rows = [...document.querySelectorAll('tbody tr')].map((row) => row.textContent)
     expect(rows[0]).toMatch(/n1.*this one.*up.*12.*0\.50.*1 day 1 hr/)
     expect(rows[1]).toContain('suspect')

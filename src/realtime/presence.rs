@@ -387,6 +387,11 @@ pub trait Presence: Send + Sync + 'static {
     fn is_elsewhere(&self, _user: &UserKey) -> bool {
         false
     }
+    /// By other node: how many of these logins have a client there, as far as the node has told. A node may have told and not answer
+    /// any more.
+    fn told_of(&self, _sessions: &[Uuid]) -> Vec<(Uuid, usize)> {
+        Vec::new()
+    }
     /// Starts the differences for this client. They are held back until [`Presence::release`], so that the reply comes first.
     async fn subscribe(&self, client: &Arc<Client>) -> Result<(OnlineCounts, StreamState), PresenceError>;
     /// Sends what was held back since `subscribe`; from now on differences go out as they come.

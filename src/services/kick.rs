@@ -1,16 +1,15 @@
 //! Showing somebody the door: durable first, then at once.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Origin, Services};
+use super::{Origin, Pending, Services};
 use crate::auth::{Identity, UserKey};
-use crate::realtime::{Column, Delivered, OnlineClient, OnlineFilter, OnlineQuery, PresenceError};
+use crate::realtime::{Column, OnlineClient, OnlineFilter, OnlineQuery, Page, PresenceError};
 use crate::store::{Audited, Kind, NewRevocation, Revocation, StoreError, Targets, Upstream};
 
 /// Whom.
@@ -35,6 +34,8 @@ pub struct Found {
     /// Every user it would be about.
     everybody: Vec<UserKey>,
     unknown: Vec<String>,
+    /// Whether some of the unknown may be on a node that did not answer.
+    unheard: bool,
 }
 
 /// What an operator asks for.
@@ -82,13 +83,11 @@ pub struct Kicked {
     pub upstream: Upstream,
 }
 
-/// Clients a node has not closed yet.
-#[derive(Debug)]
-pub struct Pending {
-    /// The node.
-    pub node: Arc<str>,
-    /// How many.
-    pub clients: usize,
+/// Clients that a kick is about.
+pub(super) struct Affected {
+    pub(super) list: Vec<OnlineClient>,
+    /// Whether every node answered.
+    pub(super) complete: bool,
 }
 
 /// Why nobody was shown the door.
@@ -96,6 +95,8 @@ pub struct Pending {
 pub enum KickRefused {
     /// None of the named exists.
     Nobody(&'static str),
+    /// None is known of, and not every node answered.
+    Unheard,
     /// It is about the operator, who has not said so.
     Oneself,
     /// Only an administrator may kick an administrator.
@@ -118,11 +119,14 @@ impl Services {
     pub async fn find(&self, whom: &Whom, by: &Identity, whole_ip: bool) -> Result<Found, KickRefused> {
         let mut found = self.find_named(whom).await?;
         if let Some(filter) = &whom.filter {
-            found.clients.extend(self.online(filter.clone(), whole_ip).await?);
+            found.clients.extend(self.online(filter.clone(), whole_ip).await?.list);
         }
         found.everybody.extend(found.clients.iter().map(|row| UserKey::from_wire(&row.user_id)));
         found.everybody.sort_unstable();
         found.everybody.dedup();
+        if found.everybody.is_empty() && found.unheard {
+            return Err(KickRefused::Unheard);
+        }
         if found.everybody.is_empty() && whom.filter.is_none() {
             return Err(KickRefused::Nobody(match (whom.users.is_empty(), whom.sessions.is_empty()) {
                 (false, _) => "user",
@@ -140,7 +144,7 @@ impl Services {
             return Err(KickRefused::Oneself);
         }
         let (targets, now) = (kick.targets(), self.clock().now());
-        let affected = self.affected(&targets).await?;
+        let affected = self.affected(&targets).await?.list;
         let mut kicked = Kicked {
             id: None,
             matched: affected.len(),
@@ -159,35 +163,22 @@ impl Services {
         let delivered = self.announce(&revocation).await;
         kicked.id = Some(revocation.id);
         kicked.complete = delivered.complete && delivered.dropped == 0;
-        kicked.pending = self.pending(&delivered, &affected);
+        kicked.pending = self.pending(&revocation, &delivered, &affected).await?;
         let pending: usize = kicked.pending.iter().map(|left| left.clients).sum();
         // Who left by themselves in between is gone as well.
-        kicked.matched = kicked.matched.max(delivered.clients).max(pending);
+        kicked.matched = kicked.matched.max(delivered.delivered + pending);
         kicked.closed = kicked.matched - pending;
         self.store().set_revocation_outcome(revocation.id, kicked.matched as u64, kicked.closed as u64).await?;
         kicked.upstream = self.await_upstream(revocation.seq).await?;
         Ok(kicked)
     }
 
-    /// Clients that are not closed yet: that a node could not shut down in time, or that a node has which did not answer.
-    fn pending(&self, delivered: &Delivered, affected: &[OnlineClient]) -> Vec<Pending> {
-        let elsewhere: usize = delivered.dropped_by.iter().map(|(_, clients)| clients).sum();
-        let mut pending = vec![(self.node().clone(), delivered.dropped.saturating_sub(elsewhere))];
-        pending.extend(delivered.dropped_by.iter().cloned());
-        let had = |node: &Arc<str>| affected.iter().filter(|row| row.node == *node).count();
-        pending.extend(delivered.silent.iter().map(|node| (node.clone(), had(node))));
-        pending
-            .into_iter()
-            .filter(|(_, clients)| *clients > 0)
-            .map(|(node, clients)| Pending { node, clients })
-            .collect()
-    }
-
     async fn find_named(&self, whom: &Whom) -> Result<Found, KickRefused> {
         let mut found = Found::default();
         if !whom.clients.is_empty() {
             let filter = OnlineFilter { clients: whom.clients.clone(), ..Default::default() };
-            found.clients = self.online(filter, true).await?;
+            let online = self.online(filter, true).await?;
+            (found.clients, found.unheard) = (online.list, !online.state.complete);
             let open: HashSet<Uuid> = found.clients.iter().map(|row| row.id).collect();
             found.unknown.extend(whom.clients.iter().filter(|id| !open.contains(id)).map(Uuid::to_string));
         }
@@ -223,9 +214,9 @@ impl Services {
         Ok(())
     }
 
-    /// Every client that the targets end.
-    async fn affected(&self, targets: &Targets) -> Result<Vec<OnlineClient>, KickRefused> {
-        let mut rows = Vec::new();
+    /// Every client that the targets end, as far as nodes answer.
+    pub(super) async fn affected(&self, targets: &Targets) -> Result<Affected, KickRefused> {
+        let mut affected = Affected { list: Vec::new(), complete: true };
         let Targets { clients, sessions, users, .. } = targets.clone();
         for filter in [
             OnlineFilter { clients, ..Default::default() },
@@ -233,17 +224,19 @@ impl Services {
             OnlineFilter { users, ..Default::default() },
         ] {
             if !(filter.clients.is_empty() && filter.sessions.is_empty() && filter.users.is_empty()) {
-                rows.extend(self.online(filter, true).await?);
+                let online = self.online(filter, true).await?;
+                affected.list.extend(online.list);
+                affected.complete &= online.state.complete;
             }
         }
-        rows.sort_unstable_by_key(|row| row.id);
-        rows.dedup_by_key(|row| row.id);
-        Ok(rows)
+        affected.list.sort_unstable_by_key(|row| row.id);
+        affected.list.dedup_by_key(|row| row.id);
+        Ok(affected)
     }
 
-    async fn online(&self, filter: OnlineFilter, whole_ip: bool) -> Result<Vec<OnlineClient>, KickRefused> {
+    async fn online(&self, filter: OnlineFilter, whole_ip: bool) -> Result<Page<OnlineClient>, KickRefused> {
         let query = OnlineQuery { filter, sort: Column::Id, descending: false, offset: 0, limit: usize::MAX, whole_ip };
-        Ok(self.presence().clients(&query).await.map_err(KickRefused::Presence)?.list)
+        self.presence().clients(&query).await.map_err(KickRefused::Presence)
     }
 
     async fn write(&self, kick: &Kick<'_>, targets: Targets, kicked: &Kicked) -> Result<Revocation, StoreError> {

@@ -196,6 +196,30 @@ impl Store {
         Ok(Page { total: page.total, list: assemble(self, page.list).await? })
     }
 
+    /// The logins that a revocation has ended: those it names, and those that its users had.
+    pub async fn sessions_ended_by(&self, revocation: &Revocation) -> Result<Vec<Uuid>, StoreError> {
+        let mut ended = revocation.targets.sessions.clone();
+        for users in revocation.targets.users.chunks(CHUNK) {
+            let rows: Vec<(String, String, String)> = Entity::find()
+                .select_only()
+                .columns([Column::Id, Column::Issuer, Column::UserId])
+                .filter(Column::UserId.is_in(users.iter().map(UserKey::id)))
+                .filter(Column::RevokedAt.eq(revocation.at))
+                .filter(Column::RevokedCause.eq(revocation.kind.word()))
+                .into_tuple()
+                .all(self.db())
+                .await?;
+            for (id, issuer, user) in rows {
+                if users.contains(&UserKey::new(&issuer, &user)) {
+                    ended.push(uuid(&id)?);
+                }
+            }
+        }
+        ended.sort_unstable();
+        ended.dedup();
+        Ok(ended)
+    }
+
     /// When each of these users last used any session, over or not; who never did is absent. At most a page of users.
     pub async fn last_seen(&self, users: &[UserKey]) -> Result<HashMap<UserKey, DateTime<Utc>>, StoreError> {
         let rows: Vec<(String, String, DateTime<Utc>)> = Entity::find()
@@ -401,6 +425,33 @@ mod tests {
         let query = SessionQuery { user: None, paging: Paging { page: 1, page_size: 1 } };
         let newest = store.sessions(&query, at(8)).await.unwrap().list.remove(0);
         assert_eq!((newest.created_at, newest.username.as_str(), newest.user), (at(7), "bob", bob));
+    }
+
+    #[tokio::test]
+    async fn what_a_revocation_of_users_has_ended_is_known_without_what_had_ended_before_or_began_later() {
+        let store = store().await;
+        let (bob, eve) = (new_user(&store, "bob", &[]).await.key, new_user(&store, "eve", &[]).await.key);
+        let revoke = async |sessions: &[Uuid], users: &[&UserKey], second| {
+            let targets = Targets {
+                sessions: sessions.to_vec(),
+                users: users.iter().copied().cloned().collect(),
+                ..Targets::default()
+            };
+            let new =
+                NewRevocation { targets, ends_sessions: true, ..NewRevocation::new(Kind::Kick, &Actor::system()) };
+            store.revoke(new, at(second)).await.unwrap()
+        };
+        let (before, first, second) =
+            (login(&store, &bob, 0).await, login(&store, &bob, 1).await, login(&store, &bob, 1).await);
+        let (named, other) = (login(&store, &eve, 1).await, login(&store, &eve, 1).await);
+        revoke(&[before], &[], 2).await;
+        let kick = revoke(&[named], &[&bob], 5).await;
+        let later = login(&store, &bob, 6).await;
+        revoke(&[other], &[], 5).await;
+        let kick = store.revocation(kick.id).await.unwrap().unwrap();
+        let (ended, mut expected) = (store.sessions_ended_by(&kick).await.unwrap(), vec![first, second, named]);
+        expected.sort_unstable();
+        assert_eq!(ended, expected, "not {before}, {other}, {later}");
     }
 
     #[tokio::test]

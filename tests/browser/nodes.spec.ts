@@ -10,7 +10,7 @@ test('an administrator drains the node, sees how far it is, and resumes it', asy
   const row = admin.locator('tbody tr')
   await expect(row).toHaveCount(1)
   await expect(row.getByText('up', { exact: true })).toBeVisible()
-  await expect(admin.locator('[data-test=sum]')).toHaveText('1 of 1 node takes clients · 2 clients')
+  await expect(admin.locator('[data-test=sum]')).toHaveText('1 of 1 node taking clients · 2 clients')
 
   await row.getByRole('button', { name: /^Drain/ }).click()
   const drain = admin.getByRole('dialog')

@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import { type Browser, type BrowserContextOptions, type Page, test as base, expect } from '@playwright/test'
 
 export const PASSWORD = 'correct horse battery'
-const binary = process.env.ROLLCALL_BIN ?? resolve(__dirname, '../../target/debug/rollcall')
+export const binary = process.env.ROLLCALL_BIN ?? resolve(__dirname, '../../target/debug/rollcall')
 
 /** Not one that the system hands out to whoever asks for any: it is still free when somebody listens there, and again. */
 export const freePort = (): Promise<number> =>
@@ -90,7 +90,7 @@ export async function person(browser: Browser, server: Server, username: string,
   return page
 }
 
-export async function logIn(page: Page, server: Server, username: string, password = PASSWORD) {
+export async function logIn(page: Page, server: { url: string }, username: string, password = PASSWORD) {
   await page.goto(`${server.url}/login`)
   await page.locator('#username').fill(username)
   await page.locator('#password').fill(password)

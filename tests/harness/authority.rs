@@ -29,12 +29,19 @@ impl Authority {
 
     /// Writes a new certificate for this machine to `server.pem` and its key to `server.key`; their paths.
     pub(crate) fn certify(&self) -> (PathBuf, PathBuf) {
-        let key = KeyPair::generate().unwrap();
-        let server = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         let (cert_file, key_file) = (self.folder.join("server.pem"), self.folder.join("server.key"));
-        std::fs::write(&cert_file, server.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
-        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+        let (cert, key) = self.certificate_until(2100);
+        std::fs::write(&cert_file, cert).unwrap();
+        std::fs::write(&key_file, key).unwrap();
         (cert_file, key_file)
+    }
+
+    /// A new certificate for this machine that is good until this year, and its key, both in PEM.
+    pub(crate) fn certificate_until(&self, year: i32) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut server = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        server.not_after = rcgen::date_time_ymd(year, 1, 1);
+        (server.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 }
 

@@ -109,7 +109,7 @@ fn prepare(config: &mut Config, name: &str, (redis, database): &(String, String)
 }
 
 /// The URL of a new empty database that several processes can share: on the server, else on a PostgreSQL of all such tests.
-pub(super) async fn shared_database() -> String {
+pub(crate) async fn shared_database() -> String {
     static OWN: OnceLock<(String, Child)> = OnceLock::new();
     match database::on_server().await {
         Some(url) => url,

@@ -32,6 +32,13 @@ impl DatabaseServer {
         DatabaseServer::spawn(kind, script).await
     }
 
+    /// A PostgreSQL whose tables are on a disk of 8 MiB, which is full between the orders `fill` and `free`.
+    pub(crate) async fn on_a_small_disk() -> DatabaseServer {
+        let mut script = Command::new("tests/databases.sh");
+        script.env("ROLLCALL_TEST_DATABASE_DISK", "8m");
+        DatabaseServer::spawn("postgres", script).await
+    }
+
     async fn spawn(kind: &str, mut script: Command) -> DatabaseServer {
         let script = script.args([kind, "control"]).current_dir(env!("CARGO_MANIFEST_DIR"));
         let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -46,7 +53,7 @@ impl DatabaseServer {
         database::create(&self.url).await
     }
 
-    /// `stop`, `start`, `pause` or `resume`; done when this returns.
+    /// `stop`, `start`, `pause`, `resume`, `fill` or `free`; done when this returns.
     pub(crate) async fn order(&mut self, order: &str) {
         self.orders.write_all(format!("{order}\n").as_bytes()).await.unwrap();
         assert_eq!(next(&mut self.answers).await, order);

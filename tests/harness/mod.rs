@@ -36,11 +36,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use authority::{Authority, believing};
-pub(crate) use cluster::TestCluster;
+pub(crate) use cluster::{TestCluster, shared_database};
 pub(crate) use crowd::Crowd;
 pub(crate) use database_server::DatabaseServer;
 pub(crate) use nginx::{Nginx, Port};
-pub(crate) use nodes::{Node, Nodes};
+pub(crate) use nodes::{Given, Node, Nodes};
 pub(crate) use onlooker::{get, next, open};
 pub(crate) use process::{Said, Served, rollcall, rollcall_with};
 pub(crate) use proxy::Proxy;
@@ -259,7 +259,7 @@ pub(crate) fn http_client() -> reqwest::Client {
     http_builder().build().unwrap()
 }
 
-fn http_client_believing(tls: &ClientConfig) -> reqwest::Client {
+pub(crate) fn http_client_believing(tls: &ClientConfig) -> reqwest::Client {
     http_builder().use_preconfigured_tls(tls.clone()).build().unwrap()
 }
 

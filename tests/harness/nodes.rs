@@ -1,7 +1,7 @@
 //! Nodes as processes of their own, which may be killed, paused and started again, each behind wires of its own to Redis and to
 //! the database.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use tokio::process::Command;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::cluster::shared_database;
-use super::{Door, PASSWORD, Proxy, Redis, Served, TestUser, eventually, get, http_client};
+use super::{Door, PASSWORD, Proxy, Redis, Served, TestUser, eventually, get, http_client, http_client_believing};
 
 /// Short times, so that a death is noticed within seconds, and no limit on who comes how often.
 const SETTINGS: [(&str, &str); 18] = [
@@ -47,7 +47,19 @@ pub(crate) struct Nodes {
     nodes: Vec<Node>,
     store: Store,
     http: reqwest::Client,
+    tls: Option<Arc<ClientConfig>>,
     settings: Vec<(String, String)>,
+}
+
+/// What nodes have besides settings of their environment.
+#[derive(Default)]
+pub(crate) struct Given {
+    /// Files in the folder of each node. `rollcall.toml` is its settings file; `FOLDER` in it is that folder.
+    pub(crate) files: Vec<(&'static str, String)>,
+    /// Their database; a new one without.
+    pub(crate) database: Option<String>,
+    /// They speak TLS, and so do those who call them.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
 /// One of them, whether it runs or not.
@@ -62,6 +74,7 @@ pub(crate) struct Node {
     served: Option<Served>,
     folder: TempDir,
     http: reqwest::Client,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Nodes {
@@ -72,16 +85,29 @@ impl Nodes {
 
     /// With settings of the test's own, as `("CLUSTER__FENCE", "1s")`.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Nodes {
-        let (redis, database) = (Redis::start().await, shared_database().await);
+        Nodes::given(Given::default(), settings).await
+    }
+
+    /// The same with more than settings.
+    pub(crate) async fn given(given: Given, settings: &[(&str, &str)]) -> Nodes {
+        let Given { files, database, tls } = given;
+        let redis = Redis::start().await;
+        let database = match database {
+            Some(url) => url,
+            None => shared_database().await,
+        };
         let settings =
             SETTINGS.iter().chain(settings).map(|(key, value)| (format!("ROLLCALL__{key}"), (*value).to_owned()));
-        let (settings, http) = (settings.collect(), http_client());
+        let (settings, http) = (settings.collect(), tls.as_deref().map_or_else(http_client, http_client_believing));
         let mut config = Config::defaults().database;
         config.url = Secret::new(database.clone());
         let store = Store::open(&config).await.unwrap();
-        let mut nodes = Nodes { redis, nodes: Vec::new(), store, http, settings };
+        let mut nodes = Nodes { redis, nodes: Vec::new(), store, http, tls, settings };
         for number in 0..3 {
             let node = nodes.prepare(&format!("n{number}"), &database).await;
+            for (name, text) in &files {
+                std::fs::write(node.path(name), text.replace("FOLDER", node.folder.path().to_str().unwrap())).unwrap();
+            }
             nodes.nodes.push(node);
         }
         let starting = nodes.nodes.iter_mut().map(|node| node.serve(&nodes.settings));
@@ -93,8 +119,9 @@ impl Nodes {
     async fn prepare(&self, name: &str, database: &str) -> Node {
         let (redis, database) = (Proxy::before(&self.redis.url()).await, Proxy::before(database).await);
         let ((redis, redis_url), (database, database_url)) = (redis, database);
-        let (folder, http) = (tempfile::tempdir().unwrap(), self.http.clone());
-        Node { redis, database, name: name.to_owned(), urls: [redis_url, database_url], served: None, folder, http }
+        let (folder, http, tls) = (tempfile::tempdir().unwrap(), self.http.clone(), self.tls.clone());
+        let (name, urls) = (name.to_owned(), [redis_url, database_url]);
+        Node { redis, database, name, urls, served: None, folder, http, tls }
     }
 
     /// Waits until every node that runs knows every other, and no more, and is well.
@@ -200,6 +227,21 @@ impl Node {
         self.served.as_ref().map(|served| served.url.trim_end_matches('/').to_owned())
     }
 
+    /// A file of its folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// All that it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Asks it to read its settings, keys and certificates again.
+    pub(crate) fn hang_up(&self) {
+        self.served().hang_up();
+    }
+
     async fn is_well(&self) -> bool {
         let Ok(answer) = self.http.get(self.url("/health/ready")).send().await else { return false };
         answer.text().await.is_ok_and(|text| text.contains("\"ready\""))
@@ -221,6 +263,9 @@ impl Node {
         command.env("ROLLCALL__CLUSTER__NODE", &self.name).env("ROLLCALL__CLUSTER__REDIS_URL", &self.urls[0]);
         command.env("ROLLCALL__DATABASE__URL", &self.urls[1]);
         command.envs(settings.iter().map(|(key, value)| (key, value)));
+        if self.path("rollcall.toml").exists() {
+            command.env("ROLLCALL_CONFIG", self.path("rollcall.toml"));
+        }
         command
     }
 }
@@ -235,14 +280,14 @@ impl Door for Node {
     }
 
     fn tls(&self) -> Option<Arc<ClientConfig>> {
-        None
+        self.tls.clone()
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            let log = self.log();
             let lines: Vec<&str> =
                 log.lines().filter(|line| !line.contains(": answered ") && !line.contains("socket ")).collect();
             println!("the last words of {}:\n{}", self.name, lines[lines.len().saturating_sub(60)..].join("\n"));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Door, PASSWORD, TestApp, TestSocket};
+use super::{Door, PASSWORD, TestSocket};
 
 /// A logged-in caller.
 #[derive(Clone)]
@@ -47,8 +47,8 @@ impl TestUser {
     }
 
     /// Somebody who has a token and nothing else.
-    pub(super) fn with_token(app: &TestApp, token: String) -> TestUser {
-        let (base, http) = (app.url(""), app.http.clone());
+    pub(crate) fn with_token(app: &impl Door, token: String) -> TestUser {
+        let (base, http) = (app.url(""), app.http().clone());
         TestUser { id: String::new(), token, session: String::new(), cookie: String::new(), base, http }
     }
 

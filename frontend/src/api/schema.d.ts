@@ -1068,7 +1068,10 @@ export interface paths {
         };
         /**
          * What became of a kick
-         * @description Permission: online:kick.
+         * @description As of now: a node that could not be reached applies the kick when it can. One that has been silent for `cluster.dead` has
+         *     nobody any more.
+         *
+         *     Permission: online:kick.
          */
         get: {
             parameters: {
@@ -2777,7 +2780,7 @@ export interface components {
         };
         /**
          * Pending
-         * @description Clients a node has not closed yet.
+         * @description Clients a node has not closed yet; of a node that does not answer, those that it is known to have.
          */
         Pending: {
             /** Format: uint64 */

@@ -4,7 +4,7 @@ import type { SameKeys } from './same'
 export default {
   nodes: {
     title: 'Nodes',
-    sum: '{up} of {n} node takes clients | {up} of {n} nodes take clients',
+    sum: '{up} of {n} node taking clients | {up} of {n} nodes taking clients',
     self: 'this one',
     empty: 'Nobody is left',
     left: '{n} left, about {eta} | {n} left, about {eta}',

@@ -8,7 +8,7 @@ export default {
     left: '剩余 {n} 个，约需 {eta}',
     progress: '{name} 已迁走的客户端',
     col: { name: '节点', state: '状态', clients: '客户端', load: '负载（1 分钟）', uptime: '运行时间', heard: '最后心跳', version: '版本', actions: '操作' },
-    state: { up: '正常', draining: '排空中', suspect: '可疑', dead: '已失联' },
+    state: { up: '正常', draining: '排空中', suspect: '无响应', dead: '已失联' },
     drain: {
       button: '排空',
       title: '排空节点 {name}？',

@@ -20,7 +20,7 @@ export default {
     pause: 'Pause',
     resume: 'Resume',
     stale: 'Disconnected: this is the list as it was',
-    partial: '{answered} of {expected} nodes: clients of the others are missing or may have left',
+    partial: '{answered} of {expected} nodes answer: clients of the others are missing or may have left',
     paged: 'Too many clients for a live list: it is read again at most once a second',
     columnsButton: 'Columns',
     exportCsv: 'Export CSV',

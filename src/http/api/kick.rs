@@ -57,7 +57,7 @@ struct KickRequest {
     options: Options,
 }
 
-/// Clients a node has not closed yet.
+/// Clients a node has not closed yet; of a node that does not answer, those that it is known to have.
 #[derive(Object)]
 struct Pending {
     node: String,
@@ -183,6 +183,9 @@ impl KickApi {
     }
 
     /// What became of a kick
+    ///
+    /// As of now: a node that could not be reached applies the kick when it can. One that has been silent for `cluster.dead` has
+    /// nobody any more.
     #[oai(path = "/online/kicks/:id", method = "get")]
     async fn one(
         &self,
@@ -193,17 +196,16 @@ impl KickApi {
         let row = services.store().revocation(uuid(&id, "kick")?).await.map_err(Problem::from)?;
         let row = row.filter(|row| row.kind == crate::store::Kind::Kick).ok_or_else(|| Problem::not_found("kick"))?;
         let upstream = services.store().upstream_of(row.seq).await.map_err(Problem::from)?;
-        let left = row.matched.saturating_sub(row.closed);
-        let pending = (left > 0).then(|| Pending { node: services.node().to_string(), clients: left });
+        let outcome = services.outcome_of(&row).await.map_err(refused)?;
         Ok(Json(KickRow {
             id: row.id.to_string(),
             at: row.at,
             by: row.actor_name,
             reason: row.reason,
-            matched: row.matched,
-            closed: row.closed,
-            complete: pending.is_none(),
-            pending: pending.into_iter().collect(),
+            matched: outcome.matched as u64,
+            closed: outcome.closed as u64,
+            complete: outcome.complete,
+            pending: shown(outcome.pending),
             upstream: upstream.word().to_owned(),
             until: row.until,
         }))
@@ -279,11 +281,7 @@ async fn carry_out(
         matched: kicked.matched as u64,
         closed: kicked.closed as u64,
         complete: kicked.complete,
-        pending: kicked
-            .pending
-            .into_iter()
-            .map(|left| Pending { node: left.node.to_string(), clients: left.clients as u64 })
-            .collect(),
+        pending: shown(kicked.pending),
         dry_run,
         users: kicked.users.iter().map(ToString::to_string).collect(),
         upstream: kicked.upstream.word().to_owned(),
@@ -296,6 +294,11 @@ async fn carry_out(
 pub(crate) fn refused(refused: KickRefused) -> Problem {
     match refused {
         KickRefused::Nobody(what) => Problem::not_found(what),
+        KickRefused::Unheard => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Not every node answers, and the client may be on one that does not; end its session or its user instead.",
+        ),
         KickRefused::Oneself => Problem::new(
             StatusCode::CONFLICT,
             "confirm_self",
@@ -307,6 +310,10 @@ pub(crate) fn refused(refused: KickRefused) -> Problem {
         KickRefused::Store(error) => error.into(),
         KickRefused::Presence(error) => unavailable(error),
     }
+}
+
+fn shown(pending: Vec<services::Pending>) -> Vec<Pending> {
+    pending.into_iter().map(|left| Pending { node: left.node.to_string(), clients: left.clients as u64 }).collect()
 }
 
 pub(crate) fn sentence(field: &str, text: Option<String>) -> Result<String, Problem> {

@@ -181,6 +181,13 @@ impl Directory {
         self.others().any(|(_, replica)| replica.has_user(user) && !replica.is_leaving(user))
     }
 
+    /// How many of these logins each of the other nodes has; none that has none.
+    pub(super) fn others_with_sessions(&self, sessions: &[Uuid]) -> Vec<(Uuid, usize)> {
+        let hashes: Vec<u64> = sessions.iter().map(|session| session_hash(*session)).collect();
+        let here = |replica: &Replica| hashes.iter().filter(|session| replica.has_session(**session)).count();
+        self.others().map(|(node, replica)| (node, here(replica))).filter(|(_, sessions)| *sessions > 0).collect()
+    }
+
     /// Clients of all nodes.
     pub(super) fn clients(&self) -> usize {
         self.nodes.values().map(|replica| replica.tally.clients).sum()

@@ -104,6 +104,10 @@ impl Presence for ClusterPresence {
         self.peers.connected() && self.directory().is_elsewhere(user_hash(user))
     }
 
+    fn told_of(&self, sessions: &[Uuid]) -> Vec<(Uuid, usize)> {
+        self.directory().others_with_sessions(sessions)
+    }
+
     async fn subscribe(&self, client: &Arc<Client>) -> Result<(OnlineCounts, StreamState), PresenceError> {
         self.tell();
         let (_, state) = self.local.subscribe(client).await?;

@@ -11,15 +11,16 @@ export type ColumnKey = (typeof columnKeys)[number]
 export const optionalColumns = ['roles', 'ip', 'browser', 'connectedAt', 'heartbeatTime', 'rooms', 'rttMs', 'app', 'sessionId', 'node'] as const satisfies ColumnKey[]
 export const defaultColumns: ColumnKey[] = ['roles', 'ip', 'browser', 'connectedAt', 'heartbeatTime', 'rooms']
 
+/** Those that are shown without being asked for fit a window of 1280 px beside the navigation. */
 const widths: Record<ColumnKey, [track: string, least: number]> = {
   select: ['40px', 40],
   username: ['minmax(168px, 2fr)', 168],
   roles: ['minmax(104px, 1.5fr)', 104],
   ip: ['minmax(140px, 1.4fr)', 140],
-  browser: ['minmax(140px, 2fr)', 140],
-  connectedAt: ['minmax(114px, 1fr)', 114],
-  heartbeatTime: ['minmax(94px, 1fr)', 94],
-  rooms: ['minmax(90px, 1.3fr)', 90],
+  browser: ['minmax(116px, 2fr)', 116],
+  connectedAt: ['minmax(118px, 1fr)', 118],
+  heartbeatTime: ['minmax(104px, 1fr)', 104],
+  rooms: ['minmax(80px, 1.3fr)', 80],
   rttMs: ['80px', 80],
   app: ['minmax(80px, 0.8fr)', 80],
   sessionId: ['110px', 110],
