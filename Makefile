@@ -84,6 +84,14 @@ bench: bench-binaries ## The table of goals against the limit of the machine, in
 bench-quick: bench-binaries ## The same with fewer sockets, in a minute; writes nothing
 	@target/release/rollcall-load quick target/release/rollcall target/release/rollcall-limit
 
+.PHONY: bench-cluster
+bench-cluster: bench-binaries ## Ten nodes with 16,000 clients each, on a Redis and a PostgreSQL, into benches/cluster.md (8 minutes)
+	@target/release/rollcall-load cluster full target/release/rollcall benches/cluster.md
+
+.PHONY: bench-cluster-quick
+bench-cluster-quick: bench-binaries ## The same with three nodes and 300 clients each, in a minute; writes nothing
+	@target/release/rollcall-load cluster quick target/release/rollcall
+
 .PHONY: truth
 truth: bench-binaries ## Ten minutes of everything at once against an oracle, five of rest, into benches/truth.md (16 minutes)
 	@target/release/rollcall-load truth full target/release/rollcall benches/truth.md
@@ -91,6 +99,14 @@ truth: bench-binaries ## Ten minutes of everything at once against an oracle, fi
 .PHONY: truth-quick
 truth-quick: bench-binaries ## The same in a minute; writes nothing
 	@target/release/rollcall-load truth quick target/release/rollcall
+
+.PHONY: truth-cluster
+truth-cluster: bench-binaries ## Three nodes: killed under churn, kicked from while Redis and the database are cut, into benches/truth-cluster.md (6 minutes)
+	@target/release/rollcall-load cluster truth full target/release/rollcall benches/truth-cluster.md
+
+.PHONY: truth-cluster-quick
+truth-cluster-quick: bench-binaries ## The same in two minutes; writes nothing
+	@target/release/rollcall-load cluster truth quick target/release/rollcall
 
 .PHONY: strangers
 strangers: bench-binaries ## A million strangers with names, browsers and addresses of their own: memory stays (5 minutes)

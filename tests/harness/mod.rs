@@ -11,7 +11,6 @@ mod nodes;
 mod onlooker;
 pub(crate) mod other_system;
 mod process;
-pub(crate) mod proxy;
 mod raw;
 mod redis;
 mod socket;
@@ -43,9 +42,9 @@ pub(crate) use nginx::{Nginx, Port};
 pub(crate) use nodes::{Given, Node, Nodes};
 pub(crate) use onlooker::{get, next, open};
 pub(crate) use process::{Said, Served, rollcall, rollcall_with};
-pub(crate) use proxy::Proxy;
 pub(crate) use raw::{RawSocket, frame};
 pub(crate) use redis::Redis;
+pub(crate) use rollcall_wire::Proxy;
 pub(crate) use socket::TestSocket;
 pub(crate) use user::{Answer, TestUser};
 

@@ -84,7 +84,7 @@ pub(crate) fn run(size: &Size, rollcall: &Path, limit: &Path) -> io::Result<Repo
     }
     let server = Server::rollcall(rollcall, &[])?;
     std::thread::sleep(Duration::from_secs(1).min(size.slice * 2));
-    let (idle, started) = (server.rss() / 1048576.0, server.started_in.as_secs_f64() * 1e3);
+    let (idle, started) = (server.process.rss() / 1048576.0, server.started_in.as_secs_f64() * 1e3);
     let (mut ours, mut bare) = (Side::rollcall(server, size.sockets)?, Side::limit(Server::limit(limit)?)?);
     idle_memory(size, &mut ours, &mut bare, &mut report)?;
     in_turn(size, &mut ours, &mut bare, &mut report)?;
@@ -104,11 +104,11 @@ fn idle_memory(size: &Size, ours: &mut Side, bare: &mut Side, report: &mut Repor
     bare.open(10)?;
     ours.server.figures();
     (ours.kernel, bare.kernel) = (0.0, 0.0);
-    let (empty, before) = (ours.server.rss(), Bytes::of(&ours.server));
+    let (empty, before) = (ours.server.process.rss(), Bytes::of(&ours.server));
     let mut ratios = handshakes(size, ours, bare, report)?;
     ours.swarm.rest(size.slice * 4)?;
     let opened = (ours.swarm.len() - 10) as f64;
-    let each = (ours.server.rss() - empty) / opened / 1024.0;
+    let each = (ours.server.process.rss() - empty) / opened / 1024.0;
     report.goal("memory of an idle client", 1.5, "KB", vec![each]);
     for line in Bytes::of(&ours.server).since(&before, opened) {
         report.note(line);

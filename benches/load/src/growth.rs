@@ -58,10 +58,10 @@ pub(crate) fn growth(
 fn costs(sockets: usize, slice: Duration, rollcall: &Path) -> io::Result<[f64; 5]> {
     let mut ours = Side::rollcall(Server::rollcall(rollcall, &[])?, sockets)?;
     ours.open(WARM)?;
-    let before = ours.server.rss();
+    let before = ours.server.process.rss();
     ours.open(sockets)?;
     ours.swarm.rest(slice * 2)?;
-    let memory = (ours.server.rss() - before) / (sockets - WARM) as f64 / 1024.0;
+    let memory = (ours.server.process.rss() - before) / (sockets - WARM) as f64 / 1024.0;
     let mut median = |measure: fn(&mut Side, Duration) -> io::Result<f64>, times: usize| {
         let values: Vec<f64> = (0..times).map(|_| measure(&mut ours, slice)).collect::<io::Result<_>>()?;
         io::Result::Ok(spread(&values).1)

@@ -42,16 +42,23 @@ pub(crate) fn open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// Bytes that programs may still have.
+pub(crate) fn available_memory() -> f64 {
+    number(&read("/proc/meminfo"), "MemAvailable:", "MemAvailable:") * 1024.0
+}
+
 /// Bytes the kernel keeps for the sockets of the whole machine: structures (slabs) and what is on its way (pages of TCP).
 /// Other processes move it, and so it is read only around what was done at once.
 pub(crate) fn kernel_memory() -> f64 {
-    let number = |text: &str, line: &str, word: &str| -> f64 {
-        let line = text.lines().find(|candidate| candidate.starts_with(line)).unwrap_or_default();
-        let mut words = line.split_whitespace().skip_while(|candidate| *candidate != word).skip(1);
-        words.next().and_then(|value| value.parse().ok()).unwrap_or_default()
-    };
     let (memory, sockets) = (read("/proc/meminfo"), read("/proc/net/sockstat"));
     number(&memory, "Slab:", "Slab:") * 1024.0 + number(&sockets, "TCP:", "mem") * PAGE
+}
+
+/// The number after a word, in the first line that begins so.
+fn number(text: &str, line: &str, word: &str) -> f64 {
+    let line = text.lines().find(|candidate| candidate.starts_with(line)).unwrap_or_default();
+    let mut words = line.split_whitespace().skip_while(|candidate| *candidate != word).skip(1);
+    words.next().and_then(|value| value.parse().ok()).unwrap_or_default()
 }
 
 fn read(path: &str) -> String {

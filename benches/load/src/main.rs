@@ -2,15 +2,20 @@
 //! the machine, or how true, against what it knows itself to hold open.
 //!
 //! `rollcall-load full|quick|moment ROLLCALL LIMIT [RESULTS]` prints the table of goals, `rollcall-load truth full|quick|moment
-//! ROLLCALL [RESULTS]` the table of truth: paths of binaries, and a file for the table. `rollcall-load strangers NUMBER ROLLCALL`
-//! shows that memory stays where it was.
+//! ROLLCALL [RESULTS]` the table of truth: paths of binaries, and a file for the table. With `cluster` before it, a table is that of
+//! several nodes. `rollcall-load strangers NUMBER ROLLCALL` shows that memory stays where it was.
 
 mod alone;
 mod bytes;
+mod cluster;
 mod goals;
 mod growth;
+mod hold;
+mod interrupt;
 mod machine;
 mod measure;
+mod nodes;
+mod process;
 mod report;
 mod server;
 mod slow;
@@ -25,6 +30,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "rollcall-load full|quick|moment ROLLCALL LIMIT [RESULTS]
 rollcall-load truth full|quick|moment ROLLCALL [RESULTS]
+rollcall-load cluster full|quick|moment ROLLCALL [RESULTS]
+rollcall-load cluster truth full|quick|moment ROLLCALL [RESULTS]
 rollcall-load strangers NUMBER ROLLCALL";
 
 fn main() -> ExitCode {
@@ -33,6 +40,19 @@ fn main() -> ExitCode {
     let done = match words[..] {
         // What the truth starts of itself, to take its network away.
         ["hold", server, sockets, token] => truth::hold(server, sockets, token).map(|()| true),
+        // What the cluster's ruler starts of itself: one process may not have as many open files as ten nodes have clients.
+        ["swarm", number, first_user] => hold::hold(number, first_user).map(|()| true),
+        ["cluster", "truth", size, ours, ref rest @ ..] if rest.len() <= 1 => match truth::cluster::Size::named(size) {
+            Some(size) => {
+                truth::cluster::run(&size, Path::new(ours)).and_then(|table| shown(table, rest.first().copied()))
+            }
+            None => return usage(),
+        },
+        ["cluster", size, ours, ref rest @ ..] if rest.len() <= 1 => match cluster::Size::named(size) {
+            Some(size) => cluster::run(&size, Path::new(ours))
+                .and_then(|report| shown((report.text(size.title), true), rest.first().copied())),
+            None => return usage(),
+        },
         ["truth", size, ours, ref rest @ ..] if rest.len() <= 1 => match truth::Size::named(size) {
             Some(size) => truth::run(&size, Path::new(ours)).and_then(|table| shown(table, rest.first().copied())),
             None => return usage(),

@@ -47,9 +47,9 @@ impl Side {
 
     /// Processor time of the server for some work of ours, in microseconds for each of `count`.
     pub(crate) fn cost<T>(&mut self, work: impl FnOnce(&mut Side) -> io::Result<(T, usize)>) -> io::Result<(T, f64)> {
-        let before = self.server.cpu();
+        let before = self.server.process.cpu();
         let (result, count) = work(self)?;
-        let spent = self.server.cpu() - before;
+        let spent = self.server.process.cpu() - before;
         Ok((result, spent.as_secs_f64() * 1e6 / count.max(1) as f64))
     }
 
@@ -124,9 +124,7 @@ impl Side {
     /// Pushes a message of so many bytes, its frame's header included, which so many hear; as [`Side::broadcast`]. The sockets
     /// are listened to while it is sent, as those of the limit: waking us is part of the cost.
     pub(crate) fn push(&mut self, target: &Value, bytes: usize, receivers: usize) -> io::Result<(f64, f64)> {
-        // What stands around the filler, as the server writes it today.
-        let around = r#"{"event":"load","data":"","code":0,"timestamp":1715670733}"#.len() + 4;
-        let push = json!({"target": target, "event": "load", "data": "x".repeat(bytes - around)});
+        let push = json!({"target": target, "event": "load", "data": filler(bytes)});
         let (took, cost) = self.cost(|side| {
             let Side { server, swarm, admin, .. } = side;
             let begun = Instant::now();
@@ -151,6 +149,13 @@ impl Side {
         }
         Ok(calls)
     }
+}
+
+/// Data of a push whose frame, its header included, has so many bytes.
+pub(crate) fn filler(bytes: usize) -> String {
+    // What stands around it, as the server writes it today.
+    let around = r#"{"event":"load","data":"","code":0,"timestamp":1715670733}"#.len() + 4;
+    "x".repeat(bytes - around)
 }
 
 fn all_of(receivers: usize, heard: usize) -> io::Result<()> {

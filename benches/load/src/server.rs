@@ -1,18 +1,17 @@
 //! A server under test as a process of its own, on a core of its own.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
-use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::process::Process;
 
 pub(crate) const PASSWORD: &str = "a password for the load";
 /// Sockets of one user.
@@ -20,15 +19,12 @@ pub(crate) const PER_USER: usize = 100;
 
 /// Running; killed when dropped.
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) process: Process,
     pub(crate) address: SocketAddr,
     metrics: Option<SocketAddr>,
     /// From the start of the process to its address.
     pub(crate) started_in: Duration,
-    /// Of each thread, also of those that have ended.
-    spent: Mutex<HashMap<OsString, u64>>,
-    /// Keeps its connection, as a backend's would.
-    agent: ureq::Agent,
+    rest: Rest,
     _data: Option<TempDir>,
 }
 
@@ -43,16 +39,16 @@ impl Server {
     pub(crate) fn rollcall(binary: &Path, settings: &[(&str, &str)]) -> io::Result<Server> {
         let data = tempfile::tempdir()?;
         // Twice: the first start makes the database and the keys.
-        drop(Server::start_rollcall(binary, data.path(), settings)?);
-        let mut server = Server::start_rollcall(binary, data.path(), settings)?;
+        drop(Server::start(Command::new(binary), data.path(), settings)?);
+        let mut server = Server::start(Command::new(binary), data.path(), settings)?;
         server._data = Some(data);
         Ok(server)
     }
 
-    fn start_rollcall(binary: &Path, data: &Path, settings: &[(&str, &str)]) -> io::Result<Server> {
+    /// The same with data that outlive it.
+    pub(crate) fn start(mut command: Command, data: &Path, settings: &[(&str, &str)]) -> io::Result<Server> {
         // Free a moment ago; the server does not say which port of its own choice /metrics has.
         let metrics = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = Command::new(binary);
         command.arg("serve").env("ROLLCALL_ADMIN_PASSWORD", PASSWORD).env("ROLLCALL__DATA__DIR", data);
         let database = format!("sqlite://{}/rollcall.db", data.display());
         for (key, value) in [
@@ -97,38 +93,14 @@ impl Server {
         let started_in = begun.elapsed();
         let address = line.split_whitespace().find_map(|word| word.strip_prefix("http://")?.parse().ok());
         let address = address.ok_or_else(|| io::Error::other("the server did not start"))?;
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
-        Ok(Server { child, address, metrics: None, started_in, spent: Mutex::default(), agent, _data: None })
-    }
-
-    /// Processor time of all its threads so far.
-    pub(crate) fn cpu(&self) -> Duration {
-        let mut spent = self.spent.lock().expect("nothing panics while holding it");
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten() {
-            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            if let Some(nanoseconds) = text.split_whitespace().next().and_then(|first| first.parse().ok()) {
-                spent.insert(task.file_name(), nanoseconds);
-            }
-        }
-        Duration::from_nanos(spent.values().sum())
-    }
-
-    /// Resident memory in bytes.
-    pub(crate) fn rss(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or_default() * 1024.0
-    }
-
-    /// Open descriptors.
-    pub(crate) fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+        let (process, rest) = (Process::of(child), Rest::default());
+        Ok(Server { process, address, metrics: None, started_in, rest, _data: None })
     }
 
     /// What `/metrics` says now, by name and labels as they stand there; nothing for the limit.
     pub(crate) fn figures(&self) -> HashMap<String, f64> {
         let Some(metrics) = self.metrics else { return HashMap::new() };
-        let answer = self.agent.get(format!("http://{metrics}/metrics")).call();
+        let answer = self.rest.0.get(format!("http://{metrics}/metrics")).call();
         let text = answer.and_then(|mut answer| answer.body_mut().read_to_string()).unwrap_or_default();
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         lines
@@ -160,22 +132,40 @@ impl Server {
         text(&self.call("POST", "/auth/login", "", Some(&login))["accessToken"])
     }
 
-    /// A REST call; its answer.
+    /// A REST call; its answer, or nothing.
     pub(crate) fn call(&self, method: &str, path: &str, token: &str, body: Option<&Value>) -> Value {
-        let url = format!("http://{}/api/v1{path}", self.address);
+        self.rest.ask(self.address, method, path, token, body).1
+    }
+}
+
+/// Makes REST calls, and keeps its connections as a backend does.
+pub(crate) struct Rest(ureq::Agent);
+
+impl Default for Rest {
+    fn default() -> Rest {
+        Rest(ureq::Agent::config_builder().http_status_as_error(false).build().new_agent())
+    }
+}
+
+impl Rest {
+    /// A call; its status, 0 when nobody answers, and its answer.
+    pub(crate) fn ask(
+        &self,
+        server: SocketAddr,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: Option<&Value>,
+    ) -> (u16, Value) {
+        let url = format!("http://{server}/api/v1{path}");
         let request = ureq::http::Request::builder().method(method).uri(url);
         let request =
             request.header("authorization", format!("Bearer {token}")).header("content-type", "application/json");
         let request = request.body(body.map(Value::to_string).unwrap_or_default()).expect("a request");
-        let answer = self.agent.run(request).and_then(|mut answer| answer.body_mut().read_json());
-        answer.unwrap_or_default()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        match self.0.run(request) {
+            Ok(mut answer) => (answer.status().as_u16(), answer.body_mut().read_json().unwrap_or_default()),
+            Err(_) => (0, Value::Null),
+        }
     }
 }
 

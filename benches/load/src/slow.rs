@@ -46,7 +46,7 @@ impl Side {
         let without = spread(&without[15..]).1;
         users.push(deaf.id.clone());
         self.swarm.open_as(self.server.address, DEAF, &deaf.token, true)?;
-        let before = self.server.rss();
+        let before = self.server.process.rss();
         let (mut beside, mut peak, mut messages) = (Vec::new(), before, 0);
         while self.closed_as_slow() < closed + DEAF as f64 {
             if messages == ENOUGH {
@@ -56,7 +56,7 @@ impl Side {
                 beside.push(self.push(&json!({"users": users}), STORM, heard)?.0);
             }
             messages += 5;
-            peak = self.server.rss().max(peak);
+            peak = self.server.process.rss().max(peak);
         }
         let beside = beside.chunks(15).map(|round| spread(round).1 / without).collect();
         self.swarm.close(sockets);
@@ -71,7 +71,7 @@ impl Side {
         let push = json!({"target": {"users": [user]}, "event": "load", "data": "x".repeat(STORM)});
         // Warm: what a first request leaves behind is not the reader's.
         (0..50).for_each(|_| _ = self.server.call("POST", "/push", &self.admin, Some(&push)));
-        let before = self.server.rss();
+        let before = self.server.process.rss();
         self.swarm.open_as(self.server.address, 1, token, true)?;
         let mut most = before;
         for number in 0..pushes {
@@ -80,7 +80,7 @@ impl Side {
                 return Err(io::Error::other("a push was not answered"));
             }
             if number % 100 == 0 {
-                most = self.server.rss().max(most);
+                most = self.server.process.rss().max(most);
                 self.swarm.rest(Duration::from_millis(1))?;
             }
         }
@@ -94,10 +94,10 @@ impl Side {
         }
         // The allocator gives pages back after ten seconds.
         let begun = Instant::now();
-        while self.server.rss() > before && begun.elapsed() < Duration::from_secs(15) && pushes > 10_000 {
+        while self.server.process.rss() > before && begun.elapsed() < Duration::from_secs(15) && pushes > 10_000 {
             self.swarm.rest(Duration::from_millis(200))?;
         }
-        Ok((self.server.rss() / before, most))
+        Ok((self.server.process.rss() / before, most))
     }
 
     fn closed_as_slow(&self) -> f64 {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -21,13 +22,22 @@ const PONG: u8 = 0x8A;
 const PORTS: u32 = 2_500;
 const FIRST_PORT: u16 = 20_000;
 
+/// Which of many processes this is, so that no two have an address in common.
+static PROCESS: OnceLock<u32> = OnceLock::new();
+
+/// From now on the addresses of the process of this number are ours, instead of those that go by its id.
+pub(crate) fn sources_of(process: u32) {
+    let _ = PROCESS.set(process);
+}
+
 /// An address and port of ours that nobody has used for millions of connections. The kernel's own choice gets slower with
 /// each connection that lingers (TIME_WAIT); then clients come one by one, and the server, woken for each, seems to cost more.
 pub(crate) fn source() -> SocketAddrV4 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     // Another process begins elsewhere. 127.1.0.2 to 127.250.254.254.
-    let place = (std::process::id() % 250 * 16_000 + number / PORTS) % (250 * 255 * 253);
+    let process = *PROCESS.get_or_init(std::process::id);
+    let place = (process % 250 * 16_000 + number / PORTS) % (250 * 255 * 253);
     let [second, third, fourth] = [1 + place / 253 / 255, place / 253 % 255, 2 + place % 253].map(|part| part as u8);
     SocketAddrV4::new(Ipv4Addr::new(127, second, third, fourth), FIRST_PORT + (number % PORTS) as u16)
 }

@@ -39,7 +39,7 @@ pub(crate) fn run(strangers: usize, rollcall: &Path) -> io::Result<(String, bool
 }
 
 fn look(server: &Server, strangers: usize, text: &mut String) -> f64 {
-    let (figures, resident) = (server.figures(), server.rss() / 1048576.0);
+    let (figures, resident) = (server.figures(), server.process.rss() / 1048576.0);
     let entries: f64 =
         figures.iter().filter(|(name, _)| name.starts_with("rollcall_entries{")).map(|(_, entries)| entries).sum();
     let allocated = figures.get("rollcall_memory_bytes{part=\"allocated\"}").copied().unwrap_or_default() / 1048576.0;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -36,6 +36,22 @@ impl Swarm {
         self.sockets.len()
     }
 
+    /// Ready to be read when there is something to poll.
+    pub(crate) fn epoll(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+
+    /// From now on there are so many places at least; new ones are not open.
+    pub(crate) fn places(&mut self, count: usize) {
+        self.sockets.resize_with(count.max(self.sockets.len()), Socket::closed);
+    }
+
+    /// Whether the socket of this place is open, and was greeted.
+    pub(crate) fn is_open(&self, place: usize) -> bool {
+        let socket = &self.sockets[place];
+        socket.stream.is_some() && socket.texts > 0
+    }
+
     /// Texts that the socket of this place has heard.
     pub(crate) fn texts(&self, place: usize) -> usize {
         self.sockets[place].texts
@@ -44,7 +60,7 @@ impl Swarm {
     /// Opens sockets until there are `count`; each shows the token of its place.
     pub(crate) fn open(&mut self, server: SocketAddr, count: usize, members: &[Member]) -> io::Result<()> {
         let first = self.sockets.len();
-        self.sockets.resize_with(count.max(first), Socket::closed);
+        self.places(count);
         self.again(server, first..count, members)
     }
 
@@ -60,6 +76,27 @@ impl Swarm {
             self.shake(window)?;
         }
         Ok(())
+    }
+
+    /// Opens the sockets of these places, each at one of the servers, and waits until each was greeted or is gone; how many are.
+    pub(crate) fn come(
+        &mut self,
+        servers: &[SocketAddr],
+        places: &[usize],
+        token: impl Fn(usize) -> String,
+    ) -> io::Result<usize> {
+        for &place in places {
+            // Where nobody listens any more, the place stays closed.
+            if let Ok(socket) = Socket::dial(servers[place % servers.len()], Some(source()), &token(place)) {
+                self.put(place, socket)?;
+            }
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let waits = |socket: &Socket| socket.stream.is_some() && socket.texts == 0;
+        while places.iter().any(|place| waits(&self.sockets[*place])) && Instant::now() < deadline {
+            self.poll(Some(Duration::from_millis(100)), |_, _| {})?;
+        }
+        Ok(places.iter().filter(|place| !self.is_open(**place)).count())
     }
 
     /// Opens so many more with this token. Those who are `deaf` never read, so that what is sent to them piles up.

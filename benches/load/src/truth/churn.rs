@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::calls::{Call, Calls, Then};
 use super::crowd::{Crowd, Person};
+use super::doors::Doors;
 use super::misbehaviour::{break_off, forbidden};
+use super::random::Random;
 use crate::server::{Member, PASSWORD, text};
 use crate::socket::{TEXT, masked};
 
@@ -31,15 +32,15 @@ struct Login {
     token: Option<String>,
 }
 
-pub(crate) struct Churn {
+pub(crate) struct Churn<'a> {
     pub(crate) crowd: Crowd,
     pub(crate) calls: Calls,
-    server: SocketAddr,
+    doors: &'a Doors,
     admin: String,
     members: Vec<Member>,
     logins: Vec<Login>,
     most: usize,
-    random: u64,
+    random: Random,
     kick_waits: bool,
     /// Calls that were refused, by the problem's code.
     pub(crate) failed: BTreeMap<String, usize>,
@@ -47,25 +48,25 @@ pub(crate) struct Churn {
     pub(crate) done: BTreeMap<&'static str, usize>,
 }
 
-impl Churn {
+impl Churn<'_> {
     /// At most so many sockets at once.
-    pub(crate) fn new(
-        server: SocketAddr,
+    pub(crate) fn new<'a>(
+        doors: &'a Doors,
         admin: &str,
         members: Vec<Member>,
         calls: Calls,
         most: usize,
-    ) -> io::Result<Churn> {
+    ) -> io::Result<Churn<'a>> {
         let logins = (0..members.len() * LOGINS).map(|login| Login { member: login / LOGINS, token: None }).collect();
         let mut churn = Churn {
-            crowd: Crowd::new(server)?,
+            crowd: Crowd::new()?,
             calls,
-            server,
+            doors,
             admin: admin.to_owned(),
             members,
             logins,
             most,
-            random: 0x9E37_79B9_7F4A_7C15,
+            random: Random::new(),
             kick_waits: false,
             failed: BTreeMap::new(),
             done: BTreeMap::new(),
@@ -93,7 +94,11 @@ impl Churn {
             }
             match then {
                 Then::Token(login) => {
-                    self.logins[login].token = Some(text(&answer["accessToken"])).filter(|token| !token.is_empty())
+                    self.logins[login].token = Some(text(&answer["accessToken"])).filter(|token| !token.is_empty());
+                    if self.logins[login].token.is_none() {
+                        // Its node died.
+                        self.log_in(login);
+                    }
                 }
                 Then::NextKick(at) => {
                     self.kick_waits = false;
@@ -105,6 +110,7 @@ impl Churn {
                 Then::Nothing => {}
             }
         }
+        self.crowd.gone.clear();
         for login in std::mem::take(&mut self.crowd.expired) {
             if self.logins.get_mut(login).is_some_and(|login| login.token.take().is_some()) {
                 self.log_in(login);
@@ -113,10 +119,11 @@ impl Churn {
         Ok(())
     }
 
-    /// A token of its own for the viewer.
+    /// A page comes that watches the list, through a socket of its own.
     pub(crate) fn watch(&mut self) -> io::Result<()> {
         let admin = self.admin.clone();
-        let number = self.crowd.open(NOBODY, &admin, false)?;
+        self.count("page that watches");
+        let number = self.crowd.open(self.doors.one(), NOBODY, &admin, false)?;
         let deadline = Instant::now() + Duration::from_secs(10);
         while !self.crowd.people.get(&number).is_some_and(|person| person.is_held()) && Instant::now() < deadline {
             self.crowd.poll(PACE)?;
@@ -124,6 +131,9 @@ impl Churn {
         self.crowd.watch(number);
         while !self.crowd.live.is_subscribed() && Instant::now() < deadline {
             self.crowd.poll(PACE)?;
+        }
+        if let Some(door) = self.crowd.watched_at() {
+            self.crowd.live.begin(&self.doors.get(door, "/online/clients?all=true", &self.admin));
         }
         Ok(())
     }
@@ -175,7 +185,7 @@ impl Churn {
         let Some(token) = self.logins[login].token.clone().filter(|_| self.crowd.people.len() < self.most) else {
             return Ok(());
         };
-        let number = self.crowd.open(login, &token, narrow)?;
+        let number = self.crowd.open(self.doors.one(), login, &token, narrow)?;
         self.count("opened");
         if narrow {
             self.be_slow(number)?;
@@ -203,8 +213,8 @@ impl Churn {
     fn fail(&mut self) -> io::Result<()> {
         self.count("failed handshake");
         match self.below(3) {
-            0 => _ = self.crowd.open(NOBODY, "no.such.token", false)?,
-            kind => break_off(self.server, kind)?,
+            0 => _ = self.crowd.open(self.doors.one(), NOBODY, "no.such.token", false)?,
+            kind => break_off(self.doors.one(), kind)?,
         }
         Ok(())
     }
@@ -219,7 +229,7 @@ impl Churn {
         self.crowd.people[&number].socket.send(&masked(TEXT, text));
     }
 
-    fn push(&mut self, what: &'static str, target: impl FnOnce(&mut Churn) -> Value, bytes: usize) {
+    fn push(&mut self, what: &'static str, target: impl FnOnce(&mut Self) -> Value, bytes: usize) {
         if self.calls.waiting > MAX_WAITING {
             return;
         }
@@ -312,12 +322,8 @@ impl Churn {
         *self.done.entry(what).or_default() += 1;
     }
 
-    /// xorshift: the same acts in the same order in every run, as far as answers come in the same order.
     fn below(&mut self, end: u64) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random % end
+        self.random.below(end)
     }
 }
 

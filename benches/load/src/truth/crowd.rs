@@ -19,6 +19,8 @@ use crate::socket::{Heard, Socket, goodbye, source};
 /// One socket.
 pub(crate) struct Person {
     pub(crate) socket: Socket,
+    /// Where it came in.
+    pub(crate) door: SocketAddr,
     /// Of the login it came with.
     pub(crate) session: usize,
     /// From the greeting; empty before.
@@ -35,7 +37,6 @@ pub(crate) struct Person {
 
 /// All of them, by a number that is never used again.
 pub(crate) struct Crowd {
-    server: SocketAddr,
     epoll: OwnedFd,
     pub(crate) people: HashMap<u64, Person>,
     next: u64,
@@ -51,13 +52,14 @@ pub(crate) struct Crowd {
     pub(crate) expired: Vec<usize>,
     /// The list as its differences tell it.
     pub(crate) live: Live,
+    /// Logins of sockets that were open and are gone, or never came to be.
+    pub(crate) gone: Vec<usize>,
     viewer: Option<u64>,
 }
 
 impl Crowd {
-    pub(crate) fn new(server: SocketAddr) -> io::Result<Crowd> {
+    pub(crate) fn new() -> io::Result<Crowd> {
         Ok(Crowd {
-            server,
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             people: HashMap::new(),
             next: 0,
@@ -68,14 +70,15 @@ impl Crowd {
             refused: BTreeMap::new(),
             expired: Vec::new(),
             live: Live::default(),
+            gone: Vec::new(),
             viewer: None,
         })
     }
 
     /// Dials with the token of a login.
-    pub(crate) fn open(&mut self, session: usize, token: &str, narrow: bool) -> io::Result<u64> {
+    pub(crate) fn open(&mut self, door: SocketAddr, session: usize, token: &str, narrow: bool) -> io::Result<u64> {
         let (number, dial) = (self.next, if narrow { Socket::dial_narrow } else { Socket::dial });
-        let socket = dial(self.server, Some(source()), token)?;
+        let socket = dial(door, Some(source()), token)?;
         let stream = socket.stream.as_ref().expect("it was just dialed");
         epoll::add(&self.epoll, stream, EventData::new_u64(number), EventFlags::IN)?;
         self.next += 1;
@@ -83,6 +86,7 @@ impl Crowd {
             number,
             Person {
                 socket,
+                door,
                 session,
                 id: String::new(),
                 session_id: String::new(),
@@ -99,7 +103,14 @@ impl Crowd {
     pub(crate) fn watch(&mut self, number: u64) {
         self.viewer = Some(number);
         self.live = Live::default();
-        self.people[&number].socket.send(&Live::subscribe());
+        if let Some(person) = self.people.get(&number) {
+            person.socket.send(&Live::subscribe());
+        }
+    }
+
+    /// The door through which the list is watched; none when nobody does any more.
+    pub(crate) fn watched_at(&self) -> Option<SocketAddr> {
+        self.viewer.and_then(|viewer| self.people.get(&viewer)).map(|viewer| viewer.door)
     }
 
     /// Somebody who is held and reads, by any number.
@@ -203,10 +214,12 @@ impl Crowd {
             *self.refused.entry(status).or_default() += 1;
             let session = self.people.remove(&number).expect("it was there").session;
             self.expired.extend((status == 401).then_some(session));
+            self.gone.push(session);
             return;
         }
         if gone {
             let person = self.people.remove(&number).expect("it was there");
+            self.gone.push(person.session);
             self.kicks.extend(person.kicked.map(|at| at.elapsed().as_secs_f64() * 1e3));
             if !person.leaving {
                 *self.ends.entry(0).or_default() += 1;

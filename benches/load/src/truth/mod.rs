@@ -3,10 +3,13 @@
 
 mod calls;
 mod churn;
+pub(crate) mod cluster;
 mod crowd;
+mod doors;
 mod live;
 mod misbehaviour;
 mod oracle;
+mod random;
 mod table;
 mod vanish;
 
@@ -17,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use calls::Calls;
 use churn::Churn;
+use doors::Doors;
 use oracle::Findings;
 use table::{Table, Truth, Use};
 pub(crate) use vanish::hold;
@@ -145,15 +149,16 @@ fn measured(size: &Size, rollcall: &Path) -> io::Result<Table> {
     let members: Vec<Member> =
         (0..size.members).map(|number| server.member(&admin, &format!("member{number}"))).collect();
     let vanishing = server.member(&admin, VANISHING);
+    let doors = Doors::of(vec![server.address]);
     std::thread::scope(|scope| {
-        let mut churn = Churn::new(server.address, &admin, members, Calls::start(scope, &server), size.most)?;
+        let mut churn = Churn::new(&doors, &admin, members, Calls::start(scope, &doors), size.most)?;
         if !size.warm.is_zero() {
             churn.run(size.warm)?;
             empty(&mut churn)?;
         }
         let before = Use::of(&server);
         let vanished = scope.spawn(|| vanish(&server, &admin, &vanishing, size.vanishing, size.gone_after()));
-        let (findings, uses) = soak(size, &server, &admin, &mut churn)?;
+        let (findings, uses) = soak(size, (&server, &doors), &admin, &mut churn)?;
         let vanished: Vanished = vanished.join().map_err(|_| io::Error::other("the thread of the vanished died"))??;
         empty(&mut churn)?;
         let emptied = Use::of(&server);
@@ -174,15 +179,19 @@ fn measured(size: &Size, rollcall: &Path) -> io::Result<Table> {
 }
 
 /// Churn with quiet points.
-fn soak(size: &Size, server: &Server, admin: &str, churn: &mut Churn) -> io::Result<(Findings, Vec<(f64, Use)>)> {
+fn soak(
+    size: &Size,
+    (server, doors): (&Server, &Doors),
+    admin: &str,
+    churn: &mut Churn<'_>,
+) -> io::Result<(Findings, Vec<(f64, Use)>)> {
     let (begun, mut findings) = (Instant::now(), Findings::default());
     let (mut uses, mut quiet, mut look) = (Vec::new(), size.quiet, Duration::ZERO);
     churn.watch()?;
-    churn.crowd.live.begin(&server.call("GET", "/online/clients?all=true", admin, None));
     while begun.elapsed() < size.churn {
         churn.run(Duration::from_millis(250).min(size.look))?;
         if begun.elapsed() > quiet {
-            findings.compare(churn, server, admin)?;
+            findings.compare(churn, doors, admin)?;
             quiet = begun.elapsed() + size.quiet;
         }
         if begun.elapsed() >= look {
@@ -190,12 +199,12 @@ fn soak(size: &Size, server: &Server, admin: &str, churn: &mut Churn) -> io::Res
             look += size.look;
         }
     }
-    findings.compare(churn, server, admin)?;
+    findings.compare(churn, doors, admin)?;
     Ok((findings, uses))
 }
 
 /// Everybody goes, and the server has done what there was to do.
-fn empty(churn: &mut Churn) -> io::Result<()> {
+fn empty(churn: &mut Churn<'_>) -> io::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(20);
     churn.crowd.undeafen();
     churn.close_all();

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::churn::Churn;
+use super::doors::Doors;
 use super::live::ids;
 use super::vanish::VANISHING;
-use crate::server::{Server, text};
+use crate::server::text;
 
 /// Longest wait until both agree: the goodbyes, the grace of those who were lost, and a slow machine. What differs then is wrong.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -34,6 +36,8 @@ pub(crate) struct Findings {
     pub(crate) agreed_after: Duration,
     /// Sockets compared at the largest quiet point.
     pub(crate) most: usize,
+    /// Whether a page begins anew when a difference is missing or its node is gone, as it must where there are several nodes.
+    pub(crate) begins_anew: bool,
 }
 
 impl Findings {
@@ -42,17 +46,24 @@ impl Findings {
     }
 
     /// Waits for a quiet point, compares, and adds what is wrong.
-    pub(crate) fn compare(&mut self, churn: &mut Churn, server: &Server, admin: &str) -> io::Result<()> {
+    pub(crate) fn compare(&mut self, churn: &mut Churn<'_>, doors: &Doors, admin: &str) -> io::Result<()> {
         let begun = Instant::now();
         // Who does not read cannot know that it was closed.
         churn.crowd.undeafen();
         let found = loop {
             churn.hear()?;
+            if self.begins_anew && (churn.crowd.watched_at().is_none() || churn.crowd.live.gaps > 0) {
+                churn.watch()?;
+            }
             let (moved, late) = (churn.crowd.poll(Duration::from_millis(20))?, begun.elapsed() > PATIENCE);
             if !late && (moved > 0 || churn.calls.waiting > 0 || churn.crowd.is_busy()) {
                 continue;
             }
-            let found = once(churn, server, admin);
+            let found = doors
+                .all()
+                .into_iter()
+                .map(|door| once(churn, doors, door, admin))
+                .fold(Findings::default(), Findings::and);
             if late || found.is_true() {
                 break found;
             }
@@ -72,22 +83,29 @@ impl Findings {
             let (waiting, late) = (churn.calls.waiting, churn.crowd.people.values().filter(|person| person.leaving));
             eprintln!("{waiting} calls wait; {} were to leave; refused calls: {:?}", late.count(), churn.failed);
         }
-        self.quiet_points += 1;
-        self.ghosts += found.ghosts;
-        self.missing += found.missing;
-        self.rooms += found.rooms;
-        self.counts += found.counts;
-        self.live += found.live;
+        *self = Findings { quiet_points: self.quiet_points + 1, ..std::mem::take(self).and(found) };
         self.gaps = churn.crowd.live.gaps;
         self.agreed_after = self.agreed_after.max(begun.elapsed());
-        self.most = self.most.max(found.most);
         Ok(())
+    }
+
+    /// What differed here or there.
+    fn and(self, other: Findings) -> Findings {
+        Findings {
+            ghosts: self.ghosts + other.ghosts,
+            missing: self.missing + other.missing,
+            rooms: self.rooms + other.rooms,
+            counts: self.counts + other.counts,
+            live: self.live + other.live,
+            most: self.most.max(other.most),
+            ..self
+        }
     }
 }
 
-fn once(churn: &Churn, server: &Server, admin: &str) -> Findings {
-    let list = server.call("GET", "/online/clients?all=true", admin, None);
-    let counts = server.call("GET", "/online/counts", admin, None);
+fn once(churn: &Churn<'_>, doors: &Doors, door: SocketAddr, admin: &str) -> Findings {
+    let list = doors.get(door, "/online/clients?all=true", admin);
+    let counts = doors.get(door, "/online/counts", admin);
     // Those whose network is taken away are somebody else's question.
     let rows = list["list"].as_array().into_iter().flatten();
     let (vanishing, rows): (Vec<&Value>, Vec<&Value>) = rows.partition(|row| row["username"] == VANISHING);
@@ -102,7 +120,10 @@ fn once(churn: &Churn, server: &Server, admin: &str) -> Findings {
     let told = |row: &Value| row["rooms"].as_array().into_iter().flatten().map(text).collect::<BTreeSet<_>>();
     let wrong_rooms = |(id, row): &(&String, &&Value)| held.get(id.as_str()).is_some_and(|rooms| told(row) != **rooms);
     let counted = counts["clients"].as_u64().unwrap_or(u64::MAX);
-    let live = if churn.crowd.live.rev < list["rev"].as_u64().unwrap_or_default() {
+    let live = if churn.crowd.watched_at() != Some(door) {
+        // Each node counts its own revisions.
+        0
+    } else if churn.crowd.live.rev < list["rev"].as_u64().unwrap_or_default() {
         // Its difference is on its way.
         1
     } else {

@@ -33,7 +33,7 @@ impl Use {
         let figure = |name: &str| figures.get(name).copied().unwrap_or_default();
         let live_mb = figure("rollcall_memory_bytes{part=\"allocated\"}") / 1048576.0;
         let tasks = figure("rollcall_tasks") as usize;
-        Use { rss_mb: server.rss() / 1048576.0, live_mb, descriptors: server.descriptors(), tasks }
+        Use { rss_mb: server.process.rss() / 1048576.0, live_mb, descriptors: server.process.descriptors(), tasks }
     }
 }
 
@@ -54,19 +54,37 @@ pub(crate) struct Truth {
 }
 
 /// Rows, and notes.
+#[derive(Default)]
 pub(crate) struct Table {
     rows: Vec<(String, String, String, bool)>,
     notes: Vec<String>,
 }
 
 impl Table {
-    fn row(&mut self, what: &str, seen: String, may: String, holds: bool) {
+    pub(crate) fn row(&mut self, what: &str, seen: String, may: String, holds: bool) {
         self.rows.push((what.to_owned(), seen, may, holds));
     }
 
     /// None of these may be.
-    fn none(&mut self, what: &str, seen: usize) {
+    pub(crate) fn none(&mut self, what: &str, seen: usize) {
         self.row(what, seen.to_string(), "0".to_owned(), seen == 0);
+    }
+
+    pub(crate) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// What differed at quiet points.
+    pub(crate) fn findings(&mut self, findings: &Findings) {
+        self.none(&format!("ghosts: listed and not held, at {} quiet points", findings.quiet_points), findings.ghosts);
+        self.none("missing: held and not listed", findings.missing);
+        self.none("rows with other rooms than the client was told", findings.rooms);
+        self.none("`/online/counts` beside what is held", findings.counts);
+        self.none("list from subscription and differences beside the list", findings.live);
+        self.note(format!(
+            "at most {} sockets were held at a quiet point; both sides agreed after {:.1} s at the latest, a grace of {} s included",
+            findings.most, findings.agreed_after.as_secs_f64(), super::GRACE
+        ));
     }
 
     pub(crate) fn is_true(&self) -> bool {
@@ -89,17 +107,17 @@ impl Table {
     }
 }
 
-pub(crate) fn table(size: &Size, truth: Truth, churn: &Churn) -> Table {
-    let mut table = Table { rows: Vec::new(), notes: Vec::new() };
+pub(crate) fn table(size: &Size, truth: Truth, churn: &Churn<'_>) -> Table {
+    let mut table = Table::default();
     people(&mut table, size, &truth);
     machine_use(&mut table, size, &truth);
     let done: Vec<_> = churn.done.iter().map(|(what, count)| format!("{what} {count}")).collect();
-    table.notes.push(format!("what was done: {}", done.join(", ")));
+    table.note(format!("what was done: {}", done.join(", ")));
     let failed: Vec<_> = churn.failed.iter().map(|(code, count)| format!("{code} {count}")).collect();
-    table.notes.push(format!("calls that were refused, by code: {}", failed.join(", ")));
+    table.note(format!("calls that were refused, by code: {}", failed.join(", ")));
     let ends: Vec<_> = churn.crowd.ends.iter().map(|(code, count)| format!("{code} {count}")).collect();
     let refused: Vec<_> = churn.crowd.refused.iter().map(|(status, count)| format!("{status} {count}")).collect();
-    table.notes.push(format!(
+    table.note(format!(
         "how the server ended sockets, by close code (0: none came through, as to who does not read): {}; refused handshakes, by status: {}",
         ends.join(", "),
         refused.join(", ")
@@ -131,16 +149,8 @@ fn people(table: &mut Table, size: &Size, truth: &Truth) {
         "max 1000 ms".to_owned(),
         times.quantile(1.0) <= 1000.0,
     );
-    table.none(&format!("ghosts: listed and not held, at {} quiet points", findings.quiet_points), findings.ghosts);
-    table.none("missing: held and not listed", findings.missing);
-    table.none("rows with other rooms than the client was told", findings.rooms);
-    table.none("`/online/counts` beside what is held", findings.counts);
-    table.none("list from subscription and differences beside the list", findings.live);
+    table.findings(findings);
     table.none("gaps in the differences", findings.gaps);
-    table.notes.push(format!(
-        "at most {} sockets were held at a quiet point; both sides agreed after {:.1} s at the latest, a grace of {} s included",
-        findings.most, findings.agreed_after.as_secs_f64(), super::GRACE
-    ));
 }
 
 fn machine_use(table: &mut Table, size: &Size, truth: &Truth) {
@@ -179,7 +189,7 @@ fn machine_use(table: &mut Table, size: &Size, truth: &Truth) {
         .iter()
         .map(|(minute, seen)| format!("{minute:.1} min {:.1} MB ({:.1})", seen.live_mb, seen.rss_mb))
         .collect();
-    table.notes.push(format!("memory in use (and resident) during the churn: {}", by_minute.join(", ")));
+    table.note(format!("memory in use (and resident) during the churn: {}", by_minute.join(", ")));
 }
 
 /// What waits for slow readers comes and goes in bursts of megabytes; what stays is there at the lowest point as well.

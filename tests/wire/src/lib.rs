@@ -18,7 +18,7 @@ const ON_THE_WIRE: usize = 256;
 
 /// Forwards connections to one address until told otherwise. What is told holds when the call returns, for both directions; the
 /// end of the value is the end of its connections.
-pub(crate) struct Proxy {
+pub struct Proxy {
     address: SocketAddr,
     wire: watch::Sender<Wire>,
     _ending: DropGuard,
@@ -38,8 +38,11 @@ struct Wire {
 }
 
 impl Proxy {
-    /// In front of an address as `127.0.0.1:5432`.
-    pub(crate) async fn to(target: &str) -> Proxy {
+    /// In front of an address as `127.0.0.1:5432`. On a tokio runtime that goes on.
+    ///
+    /// # Panics
+    /// When this machine has no port left.
+    pub async fn to(target: &str) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, wire, ending) =
             (listener.local_addr().unwrap(), watch::Sender::default(), CancellationToken::new());
@@ -50,9 +53,12 @@ impl Proxy {
     }
 
     /// In front of the server of a URL; and the URL with which it is reached through it.
-    pub(crate) async fn before(url: &str) -> (Proxy, String) {
+    ///
+    /// # Panics
+    /// When the URL has no host and port.
+    pub async fn before(url: &str) -> (Proxy, String) {
         let mut parsed = url::Url::parse(url).unwrap();
-        let port = parsed.port().expect("a test's server has a port in its URL");
+        let port = parsed.port().expect("the URL has a port");
         let proxy = Proxy::to(&format!("{}:{port}", parsed.host_str().unwrap())).await;
         parsed.set_host(Some("127.0.0.1")).unwrap();
         parsed.set_port(Some(proxy.address.port())).unwrap();
@@ -60,37 +66,37 @@ impl Proxy {
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Every connection is closed, and new ones at once: the other side is gone.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.change(|wire| (wire.cuts, wire.refuses) = (wire.cuts + 1, true));
     }
 
     /// Every connection is closed; new ones are forwarded.
-    pub(crate) fn cut_once(&self) {
+    pub fn cut_once(&self) {
         self.change(|wire| wire.cuts += 1);
     }
 
     /// Connections stay, new ones are closed at once.
-    pub(crate) fn refuse(&self) {
+    pub fn refuse(&self) {
         self.change(|wire| wire.refuses = true);
     }
 
     /// Connections stay and new ones are taken, but no byte arrives: the other side is paused, or the route is lost.
-    pub(crate) fn hold(&self) {
+    pub fn hold(&self) {
         self.change(|wire| wire.holds = true);
     }
 
     /// Every byte arrives so much later, in each direction.
-    pub(crate) fn delay(&self, delay: Duration) {
+    pub fn delay(&self, delay: Duration) {
         self.change(|wire| wire.delay = delay);
     }
 
     /// As at the beginning. What was held arrives.
-    pub(crate) fn resume(&self) {
+    pub fn resume(&self) {
         self.change(|wire| *wire = Wire { cuts: wire.cuts, ..Wire::default() });
     }
 
@@ -151,46 +157,51 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
     let ((), _given): ((), io::Result<()>) = tokio::join!(take, give);
 }
 
-#[tokio::test]
-async fn a_wire_carries_is_held_stretched_cut_and_mended() {
-    let echo = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy = Proxy::to(&echo.local_addr().unwrap().to_string()).await;
-    TaskTracker::new().spawn(async move {
-        let tracker = TaskTracker::new();
-        while let Ok((mut stream, _)) = echo.accept().await {
-            tracker.spawn(async move {
-                let (mut read, mut write) = stream.split();
-                tokio::io::copy(&mut read, &mut write).await
-            });
-        }
-    });
-    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
-    say(&mut stream).await.unwrap();
-    proxy.delay(Duration::from_millis(100));
-    let begun = Instant::now();
-    say(&mut stream).await.unwrap();
-    assert!(begun.elapsed() >= Duration::from_millis(200), "there and back");
-    proxy.hold();
-    assert!(tokio::time::timeout(Duration::from_millis(300), say(&mut stream)).await.is_err(), "it is held");
-    proxy.resume();
-    stream.read_exact(&mut [0; 5]).await.unwrap();
-    proxy.refuse();
-    assert!(say(&mut TcpStream::connect(proxy.address()).await.unwrap()).await.is_err(), "it is refused");
-    say(&mut stream).await.unwrap();
-    proxy.cut();
-    assert!(say(&mut stream).await.is_err(), "it is cut");
-    proxy.resume();
-    let mut again = TcpStream::connect(proxy.address()).await.unwrap();
-    say(&mut again).await.unwrap();
-    proxy.cut_once();
-    assert!(say(&mut again).await.is_err(), "it is cut");
-    say(&mut TcpStream::connect(proxy.address()).await.unwrap()).await.unwrap();
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn say(stream: &mut TcpStream) -> io::Result<()> {
-    stream.write_all(b"hello").await?;
-    let mut heard = [0; 5];
-    stream.read_exact(&mut heard).await?;
-    assert_eq!(&heard, b"hello");
-    Ok(())
+    #[tokio::test]
+    async fn a_wire_carries_is_held_stretched_cut_and_mended() {
+        let echo = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy::to(&echo.local_addr().unwrap().to_string()).await;
+        TaskTracker::new().spawn(async move {
+            let tracker = TaskTracker::new();
+            while let Ok((mut stream, _)) = echo.accept().await {
+                tracker.spawn(async move {
+                    let (mut read, mut write) = stream.split();
+                    tokio::io::copy(&mut read, &mut write).await
+                });
+            }
+        });
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        say(&mut stream).await.unwrap();
+        proxy.delay(Duration::from_millis(100));
+        let begun = Instant::now();
+        say(&mut stream).await.unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(200), "there and back");
+        proxy.hold();
+        assert!(tokio::time::timeout(Duration::from_millis(300), say(&mut stream)).await.is_err(), "it is held");
+        proxy.resume();
+        stream.read_exact(&mut [0; 5]).await.unwrap();
+        proxy.refuse();
+        assert!(say(&mut TcpStream::connect(proxy.address()).await.unwrap()).await.is_err(), "it is refused");
+        say(&mut stream).await.unwrap();
+        proxy.cut();
+        assert!(say(&mut stream).await.is_err(), "it is cut");
+        proxy.resume();
+        let mut again = TcpStream::connect(proxy.address()).await.unwrap();
+        say(&mut again).await.unwrap();
+        proxy.cut_once();
+        assert!(say(&mut again).await.is_err(), "it is cut");
+        say(&mut TcpStream::connect(proxy.address()).await.unwrap()).await.unwrap();
+    }
+
+    async fn say(stream: &mut TcpStream) -> io::Result<()> {
+        stream.write_all(b"hello").await?;
+        let mut heard = [0; 5];
+        stream.read_exact(&mut heard).await?;
+        assert_eq!(&heard, b"hello");
+        Ok(())
+    }
 }
