@@ -192,10 +192,12 @@ fn machine_use(table: &mut Table, size: &Size, truth: &Truth) {
     table.note(format!("memory in use (and resident) during the churn: {}", by_minute.join(", ")));
 }
 
-/// What waits for slow readers comes and goes in bursts of megabytes; what stays is there at the lowest point as well.
+/// What waits for slow readers comes and goes in bursts of megabytes; what stays is there at the lowest point as well. A minute that
+/// has only begun has no lowest point yet.
 fn lowest_of_each_minute(uses: &[(f64, Use)]) -> Vec<(f64, Use)> {
     let of_a_minute = uses.chunk_by(|(before, _), (after, _)| before.floor() == after.floor());
-    of_a_minute.filter_map(|uses| uses.iter().copied().min_by(|a, b| a.1.live_mb.total_cmp(&b.1.live_mb))).collect()
+    let whole = of_a_minute.filter(|uses| uses[uses.len() - 1].0 - uses[0].0 > 0.5);
+    whole.filter_map(|uses| uses.iter().copied().min_by(|a, b| a.1.live_mb.total_cmp(&b.1.live_mb))).collect()
 }
 
 /// Of the line that fits best.
