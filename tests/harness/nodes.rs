@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 
 use rollcall::auth::{Cost, Passwords};
 use rollcall::clock::{Clock, SystemClock};
@@ -13,10 +12,9 @@ use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
-use tokio_rustls::rustls::ClientConfig;
 
 use super::cluster::shared_database;
-use super::{Door, PASSWORD, Proxy, Redis, Served, TestUser, eventually, get, http_client};
+use super::{Door, Entrance, PASSWORD, Proxy, Redis, Served, TestUser, eventually, get, http_client};
 
 /// Short times, so that a death is noticed within seconds, and no limit on who comes how often.
 const SETTINGS: [(&str, &str); 18] = [
@@ -226,16 +224,12 @@ impl Node {
 }
 
 impl Door for Node {
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.address().expect("it runs"))
+    fn entrance(&self) -> Entrance {
+        Entrance::at(self.address().expect("it runs"))
     }
 
     fn http(&self) -> &reqwest::Client {
         &self.http
-    }
-
-    fn tls(&self) -> Option<Arc<ClientConfig>> {
-        None
     }
 }
 
