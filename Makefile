@@ -46,8 +46,8 @@ test-api: needs $(PAGE) ## Only what schemathesis sends to every operation of th
 
 .PHONY: test-long
 test-long: test ## Also many more cases of the property tests, several nodes on MariaDB, a million strangers, and the fuzzer where cargo-fuzz is installed
-	@PROPTEST_CASES=5000 ROLLCALL_SHUTTLE_ITERATIONS=50000 $(CARGO) test --locked --all
-	@tests/databases.sh mysql $(CARGO) test --locked --test rollcall cluster_
+	@PROPTEST_CASES=5000 ROLLCALL_SHUTTLE_ITERATIONS=50000 $(CARGO) test --locked --workspace
+	@tests/databases.sh mysql $(CARGO) test --locked --workspace --test rollcall cluster_
 	@tests/api/run.sh target/debug/rollcall
 	@$(MAKE) --no-print-directory strangers
 	@mkdir -p target/fuzz/found
@@ -58,7 +58,7 @@ test-long: test ## Also many more cases of the property tests, several nodes on 
 .PHONY: lint
 lint: needs $(PACKAGES) ## Formatting and lints of both languages
 	@$(CARGO) fmt --all --check
-	@$(CARGO) clippy --locked --all --all-targets -- -D warnings
+	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@cd frontend && npm run check
 
 .PHONY: format

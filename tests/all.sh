@@ -46,13 +46,6 @@ packages() {
   $sudo apt-get update -q && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -q --no-install-recommends "${packages[@]}"
 }
 
-# What touches the database, on a server of this kind. Several nodes share a PostgreSQL in the stage before; `make test-long` has them
-# on MariaDB.
-on() { # on KIND
-  tests/databases.sh "$1" cargo test --locked --lib &&
-    tests/databases.sh "$1" cargo test --locked --test rollcall -- --skip databases:: --skip architecture --skip cluster_
-}
-
 in_frontend() { (cd frontend && "$@"); }
 
 stage "formatting" cargo fmt --all --check
@@ -61,11 +54,11 @@ stage "Debian packages" packages
 stage "frontend check" in_frontend npm run --silent check
 stage "frontend unit tests" in_frontend npm test --silent
 stage "frontend build" make --no-print-directory page
-stage "clippy" cargo clippy --locked --all --all-targets -- -D warnings
-stage "Rust tests" cargo test --locked --all
-stage "tests on PostgreSQL" on postgres
-stage "tests on MariaDB" on mysql
-stage "server build" cargo build --locked
+stage "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+stage "Rust tests" cargo test --locked --workspace
+stage "tests on PostgreSQL" tests/databases.sh postgres tests/on_database.sh
+stage "tests on MariaDB" tests/databases.sh mysql tests/on_database.sh
+# Of the server that the Rust tests have built.
 stage "API tests" tests/api/run.sh target/debug/rollcall 1
 stage "browser tests" in_frontend npm run --silent browser
 printf '\n%b%-24s %5d s\n' "$summary" "in all" "$SECONDS"

@@ -152,7 +152,7 @@ async fn a_login_on_two_nodes_is_one_user_and_one_session() {
 async fn a_reload_that_comes_back_on_another_node_shows_nobody_offline() {
     let trio = trio().await;
     let (admin, ann) = (trio[2].user("root", "admin").await, trio[0].user("ann", "member").await);
-    let mut page = Page::begin(&trio[2], &admin).await.0;
+    let mut page = Page::begin(&trio[2], &admin).await;
     let first = ann.connect(&trio[0]).await;
     while page.counts["users"] != 2 {
         page.next(&admin).await;
@@ -184,7 +184,7 @@ async fn the_clients_of_a_dead_node_leave_once_with_node_lost() {
     let stays = bob.connect(&trio[1]).await;
     let mut pages = Vec::new();
     for (app, viewer) in trio.iter().take(2).zip(&admins) {
-        pages.push(Page::begin(app, viewer).await.0);
+        pages.push(Page::begin(app, viewer).await);
     }
     // Each page knows all rows, and each node whose they are.
     for (page, viewer) in pages.iter_mut().zip(&admins) {
@@ -223,7 +223,7 @@ async fn without_redis_a_node_lists_its_own_and_all_is_known_again_with_it() {
     let mut trio = trio().await;
     let (admin, ann) = (trio[0].user("root", "admin").await, trio[0].user("ann", "member").await);
     let admins = everywhere(&trio, &admin);
-    let mut page = Page::begin(&trio[0], &admin).await.0;
+    let mut page = Page::begin(&trio[0], &admin).await;
     let mut sockets = vec![ann.connect(&trio[1]).await];
     trio.redis.flush().await;
     assert_equal(&mut page, &admin).await;
@@ -260,7 +260,7 @@ async fn a_page_built_from_differences_of_three_nodes_equals_the_list() {
         users.push(trio[0].user(name, "member").await);
     }
     let mut pages =
-        [(Page::begin(&trio[0], &admin).await.0, admin.clone()), (Page::begin(&trio[1], &operator).await.0, operator)];
+        [(Page::begin(&trio[0], &admin).await, admin.clone()), (Page::begin(&trio[1], &operator).await, operator)];
     let mut sockets: Vec<TestSocket> = Vec::new();
     for _ in 0..150 {
         let place = rand::random_range(0..sockets.len() + 1);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use crate::harness::{TestApp, TestSocket, TestUser, eventually};
+use crate::harness::{PATIENCE, TestApp, TestSocket, TestUser, eventually};
 
 /// The parts of a row that do not change by themselves.
 const STABLE: &[&str] =
@@ -18,60 +18,66 @@ const STABLE: &[&str] =
 pub(crate) struct Page {
     pub(crate) socket: TestSocket,
     rev: u64,
+    /// The revision of the list that was read.
+    known: u64,
+    /// Where there are other nodes, which are asked for their rows when somebody looks, a revision may be missing.
+    may_miss: bool,
     pub(crate) rows: BTreeMap<String, Value>,
     pub(crate) counts: Value,
 }
 
 impl Page {
     async fn open(app: &TestApp, viewer: &TestUser) -> Page {
-        let (mut page, known) = Page::begin(app, viewer).await;
-        // What the list knew already is passed over, but no revision may be missing.
-        page.catch_up(known, true).await;
+        let mut page = Page::begin(app, viewer).await;
+        page.catch_up(viewer, page.known).await;
         page
     }
 
-    /// The same where a revision may be missing, because other nodes were just asked for their rows; read it with [`Page::next`].
-    pub(crate) async fn begin(app: &TestApp, viewer: &TestUser) -> (Page, u64) {
+    /// The same before the differences are read of which the list knew already.
+    pub(crate) async fn begin(app: &TestApp, viewer: &TestUser) -> Page {
         let socket = viewer.connect(app).await;
-        let mut page = Page { socket, rev: 0, rows: BTreeMap::new(), counts: Value::Null };
-        let known = page.subscribe(viewer).await;
-        (page, known)
+        let may_miss = app.services.shared();
+        let mut page = Page { socket, rev: 0, known: 0, may_miss, rows: BTreeMap::new(), counts: Value::Null };
+        page.subscribe(viewer).await;
+        page
     }
 
-    /// Begins anew; the revision of the list that was read.
-    async fn subscribe(&mut self, viewer: &TestUser) -> u64 {
+    /// Begins anew.
+    async fn subscribe(&mut self, viewer: &TestUser) {
         let subscribed = self.socket.ask("online/subscribe", json!({})).await;
         let list = viewer.get("/api/v1/online/clients?all=true").await.body;
         self.rows = list["list"].as_array().unwrap().iter().map(|row| (id(row), row.clone())).collect();
         self.rev = subscribed["data"]["rev"].as_u64().unwrap();
         self.counts = subscribed["data"]["counts"].clone();
-        list["rev"].as_u64().unwrap()
+        self.known = list["rev"].as_u64().unwrap();
     }
 
     /// The next difference, applied; none when none comes for a while. Where a revision is missing the page begins anew, as in a
     /// browser.
     pub(crate) async fn next(&mut self, viewer: &TestUser) -> Option<Value> {
         let diff = tokio::time::timeout(Duration::from_millis(100), self.socket.push("online/diff")).await.ok()?;
-        let rev = diff["rev"].as_u64().unwrap();
-        if diff["prev"].as_u64().unwrap() > self.rev {
-            self.subscribe(viewer).await;
-        } else if rev > self.rev {
-            self.rev = rev;
-            self.counts = diff["counts"].clone();
-            self.apply(&diff);
-        }
+        self.take(viewer, &diff).await;
         Some(diff)
     }
 
     /// Reads differences up to a revision.
-    async fn catch_up(&mut self, rev: u64, known: bool) {
+    async fn catch_up(&mut self, viewer: &TestUser, rev: u64) {
         while self.rev < rev {
             let diff = self.socket.push("online/diff").await;
-            assert_eq!(diff["prev"], self.rev, "a revision is missing");
-            self.rev = diff["rev"].as_u64().unwrap();
+            self.take(viewer, &diff).await;
+        }
+    }
+
+    async fn take(&mut self, viewer: &TestUser, diff: &Value) {
+        let rev = diff["rev"].as_u64().unwrap();
+        if diff["prev"].as_u64().unwrap() > self.rev {
+            assert!(self.may_miss, "a revision is missing between {} and {diff}", self.rev);
+            self.subscribe(viewer).await;
+        } else if rev > self.rev {
+            self.rev = rev;
             self.counts = diff["counts"].clone();
-            if !known {
-                self.apply(&diff);
+            if rev > self.known {
+                self.apply(diff);
             }
         }
     }
@@ -106,9 +112,10 @@ pub(crate) fn stable(row: &Value) -> Value {
 
 /// Reads the list until it and the page stand at the same revision, and compares.
 async fn assert_equal(page: &mut Page, viewer: &TestUser) {
-    for _ in 0..100 {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while std::time::Instant::now() < deadline {
         let list = viewer.get("/api/v1/online/clients?all=true&sort=id").await.body;
-        page.catch_up(list["rev"].as_u64().unwrap(), false).await;
+        page.catch_up(viewer, list["rev"].as_u64().unwrap()).await;
         let truth: Vec<Value> = list["list"].as_array().unwrap().iter().map(stable).collect();
         let counts = viewer.get("/api/v1/online/counts").await.body;
         // Something may have happened since the revision; then it comes with the next one.
@@ -158,8 +165,9 @@ async fn churn(steps: Vec<Step>) {
     for name in ["ann", "bob", "cat"] {
         users.push(app.user(name, "member").await);
     }
-    // One sees whole addresses, the other masked ones.
-    let mut pages = [Page::open(&app, &admin).await, Page::open(&app, &operator).await];
+    // One sees whole addresses, the other masked ones. Revisions are those of a node.
+    let (node, admin_there, operator_there) = (app.one_node(), admin.at(app.one_node()), operator.at(app.one_node()));
+    let mut pages = [Page::open(node, &admin_there).await, Page::open(node, &operator_there).await];
     let mut sockets: Vec<TestSocket> = Vec::new();
     for step in steps {
         let chosen = |index: usize, sockets: &Vec<TestSocket>| (!sockets.is_empty()).then(|| index % sockets.len());
@@ -197,8 +205,8 @@ async fn churn(steps: Vec<Step>) {
         }
     }
     let [first, second] = &mut pages;
-    assert_equal(first, &admin).await;
-    assert_equal(second, &operator).await;
+    assert_equal(first, &admin_there).await;
+    assert_equal(second, &operator_there).await;
     let masked = second.rows.values().all(|row| row["ip"].as_str().unwrap().ends_with(".0/24"));
     assert!(masked && first.rows.values().all(|row| row["ip"] == "127.0.0.1"));
     drop(sockets);
@@ -243,13 +251,14 @@ async fn who_leaves_together_is_told_in_one_difference() {
     // Wherever a fixed period would have begun.
     let app = TestApp::with(|config| config.online.diff_interval = Duration::from_secs(2)).await;
     let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "member").await);
-    let mut page = Page::open(&app, &admin).await;
+    let (node, viewer) = (app.one_node(), admin.at(app.one_node()));
+    let mut page = Page::open(node, &viewer).await;
     let mut sockets = Vec::new();
     for _ in 0..30 {
         sockets.push(bob.connect(&app).await);
     }
     while page.counts["clients"] != 31 {
-        page.catch_up(page.rev + 1, false).await;
+        page.catch_up(&viewer, page.rev + 1).await;
     }
     assert_eq!(admin.delete(&format!("/api/v1/online/users/{}", bob.id), json!({})).await.body["closed"], 30);
     let diff = page.socket.push("online/diff").await;
@@ -264,16 +273,17 @@ async fn unsubscribing_ends_the_differences_and_losing_the_right_does_too() {
     let app = TestApp::start().await;
     let (admin, ops, bob) =
         (app.user("root", "admin").await, app.user("ops", "operator").await, app.user("bob", "member").await);
-    let mut page = ops.connect(&app).await;
+    let (node, viewer) = (app.one_node(), admin.at(app.one_node()));
+    let mut page = ops.connect(node).await;
     page.ask("online/subscribe", json!({})).await;
     assert_eq!(page.ask("online/unsubscribe", json!({})).await["code"], 0);
     page.ask("online/subscribe", json!({})).await;
     admin.patch(&format!("/api/v1/users/{}", ops.id), json!({"roles": ["member"]})).await;
     page.push("auth/changed").await;
-    let before = admin.get("/api/v1/online/counts").await.body["rev"].as_u64().unwrap();
-    let socket = bob.connect(&app).await;
+    let before = viewer.get("/api/v1/online/counts").await.body["rev"].as_u64().unwrap();
+    let socket = bob.connect(node).await;
     eventually("a revision went by", || async {
-        admin.get("/api/v1/online/counts").await.body["rev"].as_u64() > Some(before)
+        viewer.get("/api/v1/online/counts").await.body["rev"].as_u64() > Some(before)
     })
     .await;
     page.send(json!({"event": "ping", "id": "last"})).await;

@@ -80,7 +80,8 @@ async fn the_first_credential_counts_and_a_bad_one_is_never_passed_over_for_a_go
 
 #[tokio::test]
 async fn a_ticket_opens_one_socket_within_its_time() {
-    let app = TestApp::start().await;
+    // Where several nodes share tickets, Redis says when they are too old.
+    let app = TestApp::alone(|_| {}).await;
     let bob = app.user("bob", "member").await;
     let ticket = bob.ticket().await;
     let query = format!("?ticket={ticket}");
@@ -181,7 +182,8 @@ async fn a_revoked_session_a_disabled_and_a_locked_account_are_told_so() {
 async fn only_our_own_pages_and_listed_ones_may_open_sockets() {
     let app = TestApp::with(|config| config.server.allowed_origins = vec!["https://admin.example".to_owned()]).await;
     let bob = app.user("bob", "member").await;
-    let own = format!("http://{}", app.address);
+    let node = app.one_node();
+    let own = node.url("");
     for (origin, expected) in [
         (own.as_str(), 101),
         ("https://admin.example", 101),
@@ -189,11 +191,11 @@ async fn only_our_own_pages_and_listed_ones_may_open_sockets() {
         ("http://admin.example", 403),
         ("null", 403),
     ] {
-        assert_eq!(status(&app, &[("authorization", &bob.token), ("origin", origin)], "").await, expected, "{origin}");
+        assert_eq!(status(node, &[("authorization", &bob.token), ("origin", origin)], "").await, expected, "{origin}");
         // Also a client that could read a close frame: 403 it is.
         let offer = format!("rollcall.v1, bearer.{}", bob.token);
         let headers = [("sec-websocket-protocol", offer.as_str()), ("origin", origin)];
-        assert_eq!(status(&app, &headers, "").await, expected, "{origin}");
+        assert_eq!(status(node, &headers, "").await, expected, "{origin}");
     }
     app.shutdown().await;
 }
@@ -204,7 +206,8 @@ async fn the_cookie_counts_only_when_configured_and_from_an_allowed_page() {
     let off = TestApp::start().await;
     for (app, expected) in [(&app, 101), (&off, 401)] {
         let bob = app.user("bob", "member").await;
-        let (cookie, own) = (format!("rollcall_access={}", bob.token), format!("http://{}", app.address));
+        let app = app.one_node();
+        let (cookie, own) = (format!("rollcall_access={}", bob.token), app.url(""));
         assert_eq!(status(app, &[("cookie", &cookie), ("origin", &own)], "").await, expected);
         assert_eq!(status(app, &[("cookie", &cookie)], "").await, 401, "without an origin");
         assert_eq!(status(app, &[("cookie", &cookie), ("origin", "https://evil.example")], "").await, 403);
@@ -257,7 +260,7 @@ async fn one_socket_too_many_of_a_user_is_refused_or_replaces_the_oldest() {
 
 #[tokio::test]
 async fn a_valid_token_is_never_refused_for_its_neighbours_failures() {
-    let app = TestApp::with(|config| config.socket.failed_handshakes = 5).await;
+    let app = TestApp::alone(|config| config.socket.failed_handshakes = 5).await;
     let mut statuses = Vec::new();
     for _ in 0..8 {
         statuses.push(status(&app, &[("authorization", "nonsense")], "").await);
@@ -275,7 +278,7 @@ async fn a_valid_token_is_never_refused_for_its_neighbours_failures() {
 
 #[tokio::test]
 async fn one_user_opens_sockets_only_so_often() {
-    let app = TestApp::with(|config| config.socket.handshakes_per_user = 3).await;
+    let app = TestApp::alone(|config| config.socket.handshakes_per_user = 3).await;
     let (bob, eve) = (app.user("bob", "member").await, app.user("eve", "member").await);
     let mut statuses = Vec::new();
     for _ in 0..5 {

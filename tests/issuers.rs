@@ -122,7 +122,8 @@ async fn another_system_is_asked_whether_its_token_is_still_good() {
         "#,
         other.url("/getInfo")
     );
-    let app = TestApp::with(|config| accept(config, &entry)).await;
+    // What was answered is remembered by the node that asked.
+    let app = TestApp::alone(|config| accept(config, &entry)).await;
     let claims = json!({"sub": "ann", "login_user_key": "0b5e-1"});
     let key = EncodingKey::from_secret(SHOP_SECRET.as_bytes());
     let ann = app.foreign(sign(Algorithm::HS512, &key, None, &claims));
@@ -192,7 +193,8 @@ async fn a_key_file_that_is_replaced_counts_without_a_restart() {
          role_claim = \"realm.roles\"\nroles = {{ watch = [\"online:read\"] }}",
         file.display()
     );
-    let app = TestApp::with(|config| accept(config, &entry)).await;
+    // Each node looks for itself whether its file has changed.
+    let app = TestApp::alone(|config| accept(config, &entry)).await;
     let by = |kid: &str, key: &rsa::RsaPrivateKey| {
         let signing = EncodingKey::from_rsa_pem(key.to_pkcs8_pem(LineEnding::LF).unwrap().as_bytes()).unwrap();
         let claims = json!({

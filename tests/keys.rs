@@ -95,7 +95,9 @@ async fn a_key_opens_no_socket_by_any_way_of_showing_it() {
     let admin = app.user("root", "admin").await;
     let secret = key(&admin, "shop", &["online:read", "presence:read"]).await.token;
     let (bearer, cookie) = (format!("Bearer {secret}"), format!("rollcall_access={secret}"));
-    let origin = format!("http://{}", app.address);
+    // Whose own page it would be.
+    let node = app.one_node();
+    let origin = node.url("");
     for (headers, query) in [
         (vec![("authorization", bearer.as_str())], String::new()),
         (vec![("authorization", secret.as_str())], String::new()),
@@ -104,7 +106,7 @@ async fn a_key_opens_no_socket_by_any_way_of_showing_it() {
         (vec![], format!("?ticket={secret}")),
         (vec![], format!("?appkey={secret}")),
     ] {
-        assert_eq!(TestSocket::dial(&app, &headers, &query).await.err(), Some(401), "{headers:?} {query}");
+        assert_eq!(TestSocket::dial(node, &headers, &query).await.err(), Some(401), "{headers:?} {query}");
     }
     for offer in ["bearer", "ticket"] {
         let protocols = format!("rollcall.v1, {offer}.{secret}");
@@ -209,7 +211,7 @@ async fn a_key_works_only_from_its_addresses() {
 
 #[tokio::test]
 async fn wrong_keys_are_slowed_down_by_address_and_good_ones_never() {
-    let app = TestApp::with(|config| {
+    let app = TestApp::alone(|config| {
         config.auth.failed_keys = 5;
         config.server.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
     })

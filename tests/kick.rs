@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{PASSWORD, TestApp, TestUser};
+use crate::harness::{PASSWORD, TestApp, TestSocket, TestUser};
 
 async fn is_logged_in(user: &TestUser) -> bool {
     user.get("/api/v1/auth/me").await.status == 200
@@ -49,6 +49,25 @@ async fn kicking_a_client_ends_its_session_so_all_its_tabs_and_no_other_login() 
         "who, whom, why"
     );
     drop(elsewhere);
+    app.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_kicked_session_opens_nothing_from_then_on_wherever_it_was_open() {
+    let app = TestApp::start().await;
+    let admin = app.user("root", "admin").await;
+    app.account("bob", "member").await;
+    for _ in 0..20 {
+        let bob = app.login("bob").await;
+        let tabs = (bob.connect(&app).await, bob.connect(&app).await, bob.connect(&app).await);
+        let kick = admin.delete(&format!("/api/v1/online/users/{}", bob.id), json!({})).await;
+        assert_eq!((kick.status, outcome(&kick.body)), (200, (3, 3, true)), "{}", kick.text);
+        for _ in 0..3 {
+            let again = TestSocket::dial(&app, &[("authorization", &format!("Bearer {}", bob.token))], "").await;
+            assert_eq!(again.err(), Some(401));
+        }
+        drop(tabs);
+    }
     app.shutdown().await;
 }
 

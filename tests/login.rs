@@ -80,7 +80,7 @@ async fn an_unknown_name_and_a_wrong_password_are_answered_and_locked_alike() {
 
 #[tokio::test]
 async fn an_address_logs_in_only_so_often() {
-    let app = TestApp::with(|config| config.auth.logins_per_address = 3).await;
+    let app = TestApp::alone(|config| config.auth.logins_per_address = 3).await;
     app.account("bob", "member").await;
     let mut statuses = Vec::new();
     for _ in 0..5 {

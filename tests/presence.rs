@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use rollcall::services::Services;
 use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, TestApp, TestSocket, TestUser, eventually};
@@ -23,14 +22,10 @@ async fn row_of(viewer: &TestUser, user: &TestUser) -> Value {
 }
 
 /// Breaks the connection without a word.
-async fn lose(socket: TestSocket, services: &Services) {
-    let id = socket.id.parse().unwrap();
+async fn lose(socket: TestSocket, viewer: &TestUser) {
+    let query = format!("/api/v1/online/clients?q={}", socket.id);
     drop(socket);
-    eventually("the socket is lost", || async {
-        let target = rollcall::realtime::Target::Clients(vec![id]);
-        services.manager().select(&target, false).is_empty()
-    })
-    .await;
+    eventually("the socket is lost", || async { viewer.get(&query).await.body["list"][0]["leaving"] == true }).await;
 }
 
 #[tokio::test]
@@ -52,13 +47,19 @@ async fn closing_one_of_two_tabs_keeps_the_user_online() {
 async fn a_lost_network_waits_out_the_grace_and_a_return_within_it_is_no_leave() {
     let app = TestApp::start().await;
     let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "member").await);
-    lose(bob.connect(&app).await, &app.services).await;
+    lose(bob.connect(&app).await, &admin).await;
     assert_eq!(row_of(&admin, &bob).await["leaving"], true);
     assert_eq!(counts(&admin).await, (1, 1, 1), "counts change only after the grace");
     assert_eq!(why(&admin, &bob).await["leaving"], true);
 
     let back = bob.connect(&app).await;
-    assert_eq!(counts(&admin).await, (1, 1, 1));
+    // Another node ends its grace when it has heard where the user is.
+    eventually("only the new client is left", || async {
+        let now = counts(&admin).await;
+        assert_eq!(now.2, 1, "the user is never gone");
+        now == (1, 1, 1)
+    })
+    .await;
     let row = row_of(&admin, &bob).await;
     assert_eq!((&row["id"], &row["leaving"]), (&json!(back.id), &json!(false)));
     app.clock.advance(Duration::from_secs(11));
@@ -67,7 +68,7 @@ async fn a_lost_network_waits_out_the_grace_and_a_return_within_it_is_no_leave()
     assert_eq!(back.ask("ping", json!({})).await["code"], 0);
     assert_eq!(counts(&admin).await, (1, 1, 1));
 
-    lose(back, &app.services).await;
+    lose(back, &admin).await;
     app.clock.advance(Duration::from_secs(11));
     eventually("the grace is over", || async { counts(&admin).await == (0, 0, 0) }).await;
     let gone = why(&admin, &bob).await;
@@ -79,7 +80,7 @@ async fn a_lost_network_waits_out_the_grace_and_a_return_within_it_is_no_leave()
 async fn a_kick_needs_no_grace_and_takes_a_leaving_client_too() {
     let app = TestApp::start().await;
     let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "member").await);
-    lose(bob.connect(&app).await, &app.services).await;
+    lose(bob.connect(&app).await, &admin).await;
     let kick = admin.delete(&format!("/api/v1/online/users/{}", bob.id), json!({})).await;
     assert_eq!(
         (kick.status, &kick.body["matched"], &kick.body["closed"]),
@@ -121,7 +122,9 @@ async fn the_sweeper_evicts_and_shows_its_run() {
     })
     .await;
     let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "member").await);
-    let (idle, mut alive) = (bob.connect(&app).await, bob.connect(&app).await);
+    // Each node sweeps for itself.
+    let (node, admin) = (app.one_node(), admin.at(app.one_node()));
+    let (idle, mut alive) = (bob.connect(node).await, bob.connect(node).await);
     app.clock.advance(Duration::from_secs(290));
     assert_eq!(alive.ask("ping", json!({})).await["code"], 0);
     app.clock.advance(Duration::from_secs(11));
@@ -167,8 +170,9 @@ async fn moving_the_wall_clock_evicts_nobody() {
     let mut socket = bob.connect(&app).await;
     // Back, so that no token expires by it.
     app.clock.set_wall_offset(chrono::Duration::hours(-5));
-    let run = app.services.manager().evict_stale(Duration::from_secs(300));
-    assert_eq!(run, 0);
+    for node in app.nodes() {
+        assert_eq!(node.services.manager().evict_stale(Duration::from_secs(300)), 0);
+    }
     assert_eq!(socket.ask("ping", json!({})).await["code"], 0);
     app.clock.set_wall_offset(chrono::Duration::zero());
     assert_eq!(counts(&admin).await, (1, 1, 1));

@@ -28,6 +28,6 @@ async fn a_client_is_seen_told_something_and_shown_the_door() {
     let ended = socket.ended().await;
     assert_eq!((ended.code, ended.reason["text"].as_str()), (4410, Some("维护")));
     assert_eq!(bob.get("/api/v1/auth/me").await.status, 401);
-    eventually("nobody is online", || async { app.services.manager().is_empty() }).await;
+    eventually("nobody is online", || async { admin.get("/api/v1/online/counts").await.body["clients"] == 0 }).await;
     app.shutdown().await;
 }

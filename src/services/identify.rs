@@ -173,13 +173,14 @@ impl Services {
         Ok((identity, seen.row.scopes.unwrap_or_else(Permissions::all)))
     }
 
-    /// The session as it is. A handshake makes do with what was found a moment ago: a page with forty tabs asks once, and while
-    /// the database is away they still open. Whatever is taken away is forgotten at once ([`Services::forget_sessions`]); what
-    /// another process takes away is followed after the same moment.
+    /// The session as it is. Where there are no other nodes a handshake makes do with what was found a moment ago: a page with
+    /// forty tabs asks once. Whatever is taken away is forgotten at once ([`Services::forget_sessions`]); what the command line
+    /// takes away is followed after the same moment. What another node takes away is heard of a moment after that node has said
+    /// that it is done, so there only the row counts. While the database is away those that are known still open.
     async fn look_up(&self, door: Door, session: Uuid) -> Result<Option<Arc<Seen>>, Denied> {
         let now = self.clock().monotonic();
         let known = (door != Door::Request).then(|| self.0.sessions.recent.get(&session)).flatten();
-        let fresh = self.config().auth.follow_interval;
+        let fresh = if self.shared() { Duration::ZERO } else { self.config().auth.follow_interval };
         if let Some(seen) = known.as_ref().filter(|seen| now.saturating_sub(seen.at) < fresh) {
             return Ok(Some(seen.clone()));
         }

@@ -2,18 +2,24 @@
 
 use std::io::{BufRead, BufReader};
 use std::ops::Index;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rollcall::app::App;
 use rollcall::auth::Cost;
-use rollcall::clock::SystemClock;
+use rollcall::clock::{ManualClock, SystemClock};
 use rollcall::cluster::{Cluster, MemberState};
 use rollcall::config::{Config, Secret};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Redis, TestApp, database, eventually, settings};
+use super::{Entrance, Redis, TestApp, database, eventually, settings};
+
+/// Longer than any test.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Nodes that know each other: `cluster[0]` is called `n1`.
 pub(crate) struct TestCluster {
@@ -34,7 +40,7 @@ impl TestCluster {
         let mut cluster = TestCluster { redis, nodes: Vec::new(), database };
         for number in 1..=nodes {
             let url = (cluster.redis.url(), cluster.database.clone());
-            let node = TestApp::with(|config| {
+            let node = TestApp::alone(|config| {
                 prepare(config, &format!("n{number}"), &url);
                 change(config);
             });
@@ -46,14 +52,7 @@ impl TestCluster {
 
     /// Waits until every node knows every other and all are well.
     pub(crate) async fn whole(&self) {
-        eventually("the nodes know each other", || async {
-            self.nodes.iter().all(|node| {
-                let Cluster { link, members } = node.services.cluster().unwrap();
-                let up = members.live().iter().filter(|other| other.state == MemberState::Up).count();
-                link.state().up && up == self.nodes.len() - 1
-            })
-        })
-        .await;
+        know_each_other(&self.nodes).await;
     }
 
     /// Why a further node with this name does not start.
@@ -95,6 +94,49 @@ impl Index<usize> for TestCluster {
     fn index(&self, number: usize) -> &TestApp {
         &self.nodes[number]
     }
+}
+
+/// Of how many nodes a server is, by `ROLLCALL_TEST_NODES`; one without it.
+pub(super) fn nodes_asked_for() -> usize {
+    std::env::var("ROLLCALL_TEST_NODES").map_or(1, |nodes| nodes.parse().expect("ROLLCALL_TEST_NODES is a number"))
+}
+
+/// Nodes that are one server: whoever calls it comes to each in turn, and its clock is that of all.
+pub(super) async fn one_server(nodes: usize, change: impl FnOnce(&mut Config)) -> TestApp {
+    let (redis, database) = (Redis::start().await, shared_database().await);
+    let mut config = settings(Path::new(""));
+    prepare(&mut config, "", &(redis.url(), database));
+    // However far a test moves the clock, nobody has been silent for so long.
+    let cluster = &mut config.cluster;
+    (cluster.suspect, cluster.dead, cluster.fence, cluster.fence_close) = (CENTURY, 2 * CENTURY, CENTURY, 2 * CENTURY);
+    change(&mut config);
+    let clock = Arc::new(ManualClock::new());
+    let start = async |number: usize| {
+        let (mut config, folder) = (config.clone(), tempfile::tempdir().unwrap());
+        config.cluster.node = format!("n{number}");
+        config.data.dir = folder.path().to_owned();
+        TestApp::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), config, clock.clone(), folder).await
+    };
+    // The first makes the tables.
+    let mut app = start(1).await;
+    app.others = join_all((2..=nodes).map(start)).await;
+    know_each_other(app.nodes()).await;
+    app.entrance = Entrance::in_turn(app.nodes().map(|node| &node.entrance));
+    app.redis = Some(redis);
+    app
+}
+
+/// Waits until every node knows every other and all are well.
+async fn know_each_other<'a>(nodes: impl IntoIterator<Item = &'a TestApp>) {
+    let nodes: Vec<&TestApp> = nodes.into_iter().collect();
+    eventually("the nodes know each other", || async {
+        nodes.iter().all(|node| {
+            let Cluster { link, members } = node.services.cluster().unwrap();
+            let up = members.live().iter().filter(|other| other.state == MemberState::Up).count();
+            link.state().up && up == nodes.len() - 1
+        })
+    })
+    .await;
 }
 
 fn prepare(config: &mut Config, name: &str, (redis, database): &(String, String)) {

@@ -9,10 +9,9 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::rustls::ClientConfig;
 
 use super::onlooker::{Page, STANDS_STILL, follow, get, ids, next, open};
-use super::{Door, Nodes, PATIENCE, TestUser, eventually};
+use super::{Door, Entrance, Nodes, PATIENCE, TestUser, eventually};
 
 /// Callers and pages; they end with the value.
 pub(crate) struct Crowd {
@@ -52,16 +51,12 @@ pub(crate) struct At {
 }
 
 impl Door for At {
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.address)
+    fn entrance(&self) -> Entrance {
+        Entrance::at(&self.address)
     }
 
     fn http(&self) -> &reqwest::Client {
         &self.http
-    }
-
-    fn tls(&self) -> Option<Arc<ClientConfig>> {
-        None
     }
 }
 

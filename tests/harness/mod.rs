@@ -1,11 +1,13 @@
 //! A whole server per test: a free port, a database of its own, a clock that can be moved. A caller is a value (`TestUser`),
-//! a client is one we did not write (`TestSocket`), and `shutdown` proves that nothing was left behind.
+//! a client is one we did not write (`TestSocket`), and `shutdown` proves that nothing was left behind. With
+//! `ROLLCALL_TEST_NODES=3` a server is three nodes, to which callers go in turn.
 
 mod authority;
 mod cluster;
 mod crowd;
 pub(crate) mod database;
 mod database_server;
+mod door;
 mod nginx;
 mod nodes;
 mod onlooker;
@@ -38,6 +40,8 @@ pub(crate) use authority::{Authority, believing};
 pub(crate) use cluster::{TestCluster, shared_database};
 pub(crate) use crowd::Crowd;
 pub(crate) use database_server::DatabaseServer;
+use door::install_crypto;
+pub(crate) use door::{Door, Entrance, http_client, http_client_believing};
 pub(crate) use nginx::{Nginx, Port};
 pub(crate) use nodes::{Given, Node, Nodes};
 pub(crate) use onlooker::{get, next, open};
@@ -54,17 +58,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The password of every test user.
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
-/// Where callers come in.
-pub(crate) trait Door {
-    fn url(&self, path: &str) -> String;
-    fn http(&self) -> &reqwest::Client;
-    /// For clients that speak TLS with it.
-    fn tls(&self) -> Option<Arc<ClientConfig>>;
-}
-
 impl Door for TestApp {
-    fn url(&self, path: &str) -> String {
-        TestApp::url(self, path)
+    fn entrance(&self) -> Entrance {
+        self.entrance.clone()
     }
 
     fn http(&self) -> &reqwest::Client {
@@ -82,8 +78,7 @@ pub(crate) struct TestApp {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) services: Services,
     pub(crate) http: reqwest::Client,
-    /// Where it is called, where that is not its own address: without a slash at the end.
-    front: Option<String>,
+    entrance: Entrance,
     /// For clients that speak TLS with it.
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// Where `/metrics` is, if anywhere.
@@ -92,6 +87,10 @@ pub(crate) struct TestApp {
     sockets: TaskTracker,
     tasks: TaskTracker,
     serving: Option<JoinHandle<std::io::Result<()>>>,
+    /// The other nodes, of a server of several.
+    others: Vec<TestApp>,
+    /// Theirs, which must outlive them.
+    redis: Option<Redis>,
     /// Folders of keys and databases; gone with the test.
     kept: Vec<TempDir>,
 }
@@ -104,6 +103,14 @@ impl TestApp {
 
     /// With settings of the test's own.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> TestApp {
+        match cluster::nodes_asked_for() {
+            1 => TestApp::alone(change).await,
+            nodes => cluster::one_server(nodes, change).await,
+        }
+    }
+
+    /// One node also where a server is several: for what a node counts, remembers or reads by itself.
+    pub(crate) async fn alone(change: impl FnOnce(&mut Config)) -> TestApp {
         TestApp::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), change).await
     }
 
@@ -125,41 +132,48 @@ impl TestApp {
         let mut config = settings(folder.path());
         config.database.url = Secret::new(database::empty().await);
         change(&mut config);
+        TestApp::serve(listener, config, Arc::new(ManualClock::new()), folder).await
+    }
+
+    async fn serve(listener: TcpListener, config: Config, clock: Arc<ManualClock>, folder: TempDir) -> TestApp {
         let tls = &config.server.tls.cert;
         let tls = (!tls.as_os_str().is_empty()).then(|| believing(&tls.with_file_name("ca.pem")));
-        let (clock, stop) = (Arc::new(ManualClock::new()), CancellationToken::new());
+        let stop = CancellationToken::new();
         let app = App::build(config, clock.clone(), Cost::MINIMAL, stop.clone()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (services, sockets, tasks) = (app.services().clone(), app.sockets().clone(), app.tasks().clone());
         let metrics = app.metrics_address();
         let serving = Some(TaskTracker::new().spawn(app.serve(listener)));
         let http = tls.as_deref().map_or_else(http_client, http_client_believing);
+        let scheme = if tls.is_some() { "https" } else { "http" };
         TestApp {
             address,
             clock,
             services,
             http,
-            front: None,
+            entrance: Entrance::at(format!("{scheme}://{address}")),
             tls,
             metrics,
             stop,
             sockets,
             tasks,
             serving,
+            others: Vec::new(),
+            redis: None,
             kept: vec![folder],
         }
     }
 
     /// From now on it is called through a proxy at this address.
     pub(crate) fn behind(&mut self, address: &str, tls: Arc<ClientConfig>) {
-        self.front = Some(address.trim_end_matches('/').to_owned());
+        self.through(address.trim_end_matches('/'));
         self.http = http_client_believing(&tls);
         self.tls = Some(tls);
     }
 
     /// The same with a proxy that speaks plain http.
     pub(crate) fn through(&mut self, address: &str) {
-        self.front = Some(address.to_owned());
+        self.entrance = Entrance::at(address);
     }
 
     /// Keeps a folder as long as the server lives.
@@ -197,11 +211,17 @@ impl TestApp {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        if let Some(front) = &self.front {
-            return format!("{front}{path}");
-        }
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}{path}", self.address)
+        self.entrance.url(path)
+    }
+
+    /// The nodes it is; of the first one are `address`, `services` and `metrics`.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &TestApp> {
+        std::iter::once(self).chain(&self.others)
+    }
+
+    /// One of its nodes, which is called as itself: for what a node has of its own, as the revision of its stream.
+    pub(crate) fn one_node(&self) -> &TestApp {
+        self.others.last().unwrap_or(self)
     }
 
     /// A REST call by nobody.
@@ -216,7 +236,7 @@ impl TestApp {
 
     /// Asks to stop without waiting.
     pub(crate) fn stop(&self) {
-        self.stop.cancel();
+        self.nodes().for_each(|node| node.stop.cancel());
     }
 
     /// Ends without a word to anybody, as far as one process can play the death of another.
@@ -228,7 +248,14 @@ impl TestApp {
 
     /// Stops, and proves that nothing was left behind.
     pub(crate) async fn shutdown(mut self) {
-        self.stop.cancel();
+        self.stop();
+        let others = std::mem::take(&mut self.others);
+        for node in others.into_iter().chain([self]) {
+            node.ended().await;
+        }
+    }
+
+    async fn ended(mut self) {
         let serving = self.serving.take().expect("a server stops once");
         let ended = tokio::time::timeout(PATIENCE, serving).await;
         ended.expect("the server stops in time").unwrap().unwrap();
@@ -250,26 +277,6 @@ fn settings(folder: &std::path::Path) -> Config {
     // Not by itself: a test that moves the clock by minutes must not meet the sweeper by chance.
     config.socket.sweep = "0 0 0 1 1 *".to_owned();
     config
-}
-
-/// A browser's other half: follows no redirect by itself.
-pub(crate) fn http_client() -> reqwest::Client {
-    install_crypto();
-    http_builder().build().unwrap()
-}
-
-pub(crate) fn http_client_believing(tls: &ClientConfig) -> reqwest::Client {
-    http_builder().use_preconfigured_tls(tls.clone()).build().unwrap()
-}
-
-/// Lets go of idle connections before the server does (`server.header_timeout`), or a call that comes at that moment fails.
-fn http_builder() -> reqwest::ClientBuilder {
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).pool_idle_timeout(Duration::from_secs(5))
-}
-
-/// Whoever comes first sets it for the process; it is always the same.
-fn install_crypto() {
-    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Makes a node of it, with others on the same database. What it needs Redis for it does without.

@@ -16,7 +16,9 @@ use tokio::process::Command;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::cluster::shared_database;
-use super::{Door, PASSWORD, Proxy, Redis, Served, TestUser, eventually, get, http_client, http_client_believing};
+use super::{
+    Door, Entrance, PASSWORD, Proxy, Redis, Served, TestUser, eventually, get, http_client, http_client_believing,
+};
 
 /// Short times, so that a death is noticed within seconds, and no limit on who comes how often.
 const SETTINGS: [(&str, &str); 18] = [
@@ -271,8 +273,8 @@ impl Node {
 }
 
 impl Door for Node {
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.address().expect("it runs"))
+    fn entrance(&self) -> Entrance {
+        Entrance::at(self.address().expect("it runs"))
     }
 
     fn http(&self) -> &reqwest::Client {

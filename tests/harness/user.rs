@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Door, PASSWORD, TestSocket};
+use super::{Door, Entrance, PASSWORD, TestSocket};
 
 /// A logged-in caller.
 #[derive(Clone)]
@@ -12,7 +12,7 @@ pub(crate) struct TestUser {
     pub(crate) session: String,
     /// `name=value` of the refresh cookie.
     pub(crate) cookie: String,
-    base: String,
+    entrance: Entrance,
     http: reqwest::Client,
 }
 
@@ -33,13 +33,12 @@ impl TestUser {
         assert_eq!(answer.status, 200, "login of {username}: {}", answer.text);
         let token = answer.body["accessToken"].as_str().unwrap().to_owned();
         let cookie = answer.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-        let base = app.url("");
         let mut user = TestUser {
             id: answer.body["user"]["id"].as_str().unwrap().to_owned(),
             token,
             session: String::new(),
             cookie,
-            base,
+            entrance: app.entrance(),
             http: app.http().clone(),
         };
         user.session = user.get("/api/v1/auth/me").await.body["sessionId"].as_str().unwrap().to_owned();
@@ -48,13 +47,13 @@ impl TestUser {
 
     /// Somebody who has a token and nothing else.
     pub(crate) fn with_token(app: &impl Door, token: String) -> TestUser {
-        let (base, http) = (app.url(""), app.http().clone());
-        TestUser { id: String::new(), token, session: String::new(), cookie: String::new(), base, http }
+        let (entrance, http) = (app.entrance(), app.http().clone());
+        TestUser { id: String::new(), token, session: String::new(), cookie: String::new(), entrance, http }
     }
 
     /// The same login, calling another server.
     pub(crate) fn at(&self, app: &impl Door) -> TestUser {
-        TestUser { base: app.url(""), http: app.http().clone(), ..self.clone() }
+        TestUser { entrance: app.entrance(), http: app.http().clone(), ..self.clone() }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -79,7 +78,7 @@ impl TestUser {
 
     /// The same where the server may be gone.
     pub(crate) async fn try_call(&self, method: &str, path: &str, body: Value) -> reqwest::Result<Answer> {
-        call(&self.http, Some(&self.token), method, &format!("{}{path}", self.base), &body).await
+        call(&self.http, Some(&self.token), method, &self.entrance.url(path), &body).await
     }
 
     /// Opens a socket with the token in the header and waits for `connected`.
