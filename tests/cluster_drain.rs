@@ -130,7 +130,7 @@ async fn in_a_rolling_restart_the_clients_of_each_node_come_to_the_others_at_a_f
         let load = async {
             loop {
                 let push = json!({"target": {"everyone": true}, "event": "order", "data": number});
-                assert_eq!(beside.post("/api/v1/push", push).await.status, 200);
+                beside.post("/api/v1/push", push).await;
                 sleep(Duration::from_millis(20)).await;
             }
         };
@@ -144,7 +144,7 @@ async fn in_a_rolling_restart_the_clients_of_each_node_come_to_the_others_at_a_f
         assert!(returns.len() >= LOGINS / 2, "{} came back from n{number}", returns.len());
         assert_flat("they are told to come back", returns.iter().map(|(told, _)| told.as_secs_f64()).collect(), 8);
         let first = returns[0].1;
-        assert_flat("they come back", returns.iter().map(|(_, came)| (*came - first).as_secs_f64()).collect(), 4);
+        assert_flat("they come back", returns.iter().map(|(_, came)| (*came - first).as_secs_f64()).collect(), 3);
         nodes.start_again(number).await;
         nodes.whole().await;
         tabs.doors(&nodes);

@@ -24,18 +24,19 @@ class Cluster {
     throw new Error('the script ended; what it says is above')
   }
 
-  /** The process whose words hold this one, and its environment. */
-  process(word: string): { pid: number; env: Record<string, string> } {
+  /** The process that was started with this in its command or its environment. */
+  process(sign: string): { pid: number; environment: string[] } {
     const words = (pid: number, what: string) => readFileSync(`/proc/${pid}/${what}`, 'utf8').split('\0').filter(Boolean)
     const children = readFileSync(`/proc/${this.script.pid}/task/${this.script.pid}/children`, 'utf8').trim().split(' ').map(Number)
-    const pid = children.find((child) => words(child, 'cmdline')[0]!.endsWith(word) || (words(child, 'cmdline')[1] === 'serve' && words(child, 'environ').includes(`ROLLCALL__CLUSTER__NODE=${word}`)))
-    if (!pid) throw new Error(`there is no ${word}`)
-    return { pid, env: Object.fromEntries(words(pid, 'environ').map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)])) }
+    const pid = children.find((child) => words(child, 'cmdline')[0]?.includes(sign) || words(child, 'environ').includes(sign))
+    if (!pid) throw new Error(`there is no ${sign}`)
+    return { pid, environment: words(pid, 'environ') }
   }
 
   /** A node dies; what starts it again. */
   kill(name: string): () => void {
-    const { pid, env } = this.process(name)
+    const { pid, environment } = this.process(`ROLLCALL__CLUSTER__NODE=${name}`)
+    const env = Object.fromEntries(environment.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]))
     process.kill(pid, 'SIGKILL')
     return () => (this.again = spawn(binary, ['serve'], { stdio: 'ignore', env }))
   }
