@@ -43,6 +43,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
+mod user_act;
 mod user_changes;
 mod user_import;
 mod user_list;

@@ -7,13 +7,11 @@ use sea_orm::entity::prelude::*;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::connection::Write;
 use super::revocations::{self, Audited, Kind, NewRevocation, Revocation, Targets};
-use super::roles::{self, ADMIN, take_turn};
-use super::text::{cut, username_key};
-use super::{
-    Actor, NameKeys, NewAudit, Store, StoreError, administrators, audit_log, ephemeral, lockouts, user_roles, users,
-};
+use super::roles::{self, take_turn};
+use super::text::username_key;
+use super::user_act::Act;
+use super::{Actor, NameKeys, Store, StoreError, administrators, ephemeral, lockouts, user_roles, users};
 use crate::auth::UserKey;
 use crate::config::Secret;
 
@@ -45,15 +43,6 @@ pub struct NewPassword<'a> {
     pub except: Option<Uuid>,
     /// The operator's sentence.
     pub reason: &'a str,
-}
-
-/// An act on one account, in its transaction.
-struct Act<'a> {
-    tx: &'a Write,
-    user: &'a UserKey,
-    by: &'a Actor,
-    reason: &'a str,
-    now: DateTime<Utc>,
 }
 
 impl Store {
@@ -193,107 +182,6 @@ impl Store {
         let targets = Targets { users: vec![user.clone()], ..Targets::default() };
         let audit = Some(Audited::of("user.unlock", user));
         self.revoke(NewRevocation { targets, audit, ..NewRevocation::new(Kind::Unlock, by) }, now).await
-    }
-}
-
-impl Act<'_> {
-    /// Only an administrator changes an administrator.
-    async fn guard_administrator(&self) -> Result<(), StoreError> {
-        let roles = user_roles::of(&**self.tx, std::slice::from_ref(self.user)).await?.remove(self.user);
-        let admin = roles.is_some_and(|roles| roles.iter().any(|role| role == ADMIN));
-        if admin && !self.by.makes_admins { Err(StoreError::AdministratorsOnly) } else { Ok(()) }
-    }
-
-    async fn name(
-        &self,
-        row: &users::Model,
-        display_name: Option<String>,
-        email: Option<String>,
-    ) -> Result<(), StoreError> {
-        let display_name = display_name.map_or_else(|| row.display_name.clone(), |name| cut(&name, 128));
-        let email = email.map_or_else(|| row.email.clone(), |email| cut(&email, 254));
-        if display_name == row.display_name && email == row.email {
-            return Ok(());
-        }
-        let detail = json!({
-            "before": { "displayName": row.display_name, "email": row.email },
-            "after": { "displayName": display_name, "email": email },
-        });
-        let named = users::ActiveModel { display_name: Set(display_name), email: Set(email), ..Default::default() };
-        self.update(named).await?;
-        self.audit("user.name", detail).await
-    }
-
-    async fn give_roles(&self, roles: &[String]) -> Result<Option<Revocation>, StoreError> {
-        let roles = users::distinct(roles);
-        let before = user_roles::of(&**self.tx, std::slice::from_ref(self.user)).await?.remove(self.user);
-        let before = before.unwrap_or_default();
-        let added: Vec<String> = roles.iter().filter(|role| !before.contains(role)).cloned().collect();
-        roles::check(self.tx, &added, self.by).await?;
-        if before == roles {
-            return Ok(None);
-        }
-        if !roles.iter().any(|role| role == ADMIN) {
-            administrators::guard(self.tx, std::slice::from_ref(self.user), self.now).await?;
-        }
-        user_roles::replace(self.tx, self.user, &roles).await?;
-        let detail = json!({ "before": before, "after": roles });
-        let new = self.revocation(Kind::Roles, "user.roles", detail);
-        Ok(Some(revocations::carry_out(self.tx, new, self.now).await?))
-    }
-
-    async fn set_disabled(&self, disabled: bool) -> Result<Option<Revocation>, StoreError> {
-        if disabled {
-            administrators::guard(self.tx, std::slice::from_ref(self.user), self.now).await?;
-        }
-        self.update(users::ActiveModel { disabled_at: Set(disabled.then_some(self.now)), ..Default::default() })
-            .await?;
-        if !disabled {
-            self.audit("user.enable", json!({})).await?;
-            return Ok(None);
-        }
-        let new = NewRevocation { ends_sessions: true, ..self.revocation(Kind::Disable, "user.disable", json!({})) };
-        Ok(Some(revocations::carry_out(self.tx, new, self.now).await?))
-    }
-
-    async fn demand_password(&self, must: bool) -> Result<Option<Revocation>, StoreError> {
-        self.update(users::ActiveModel { must_change_password: Set(must), ..Default::default() }).await?;
-        let (action, detail) = ("user.passwordDemand", json!({ "mustChange": must }));
-        if !must {
-            self.audit(action, detail).await?;
-            return Ok(None);
-        }
-        let mut new = NewRevocation { ends_sessions: true, ..self.revocation(Kind::Password, action, detail) };
-        if new.reason.is_empty() {
-            new.reason = "A new password is asked for; log in again.".to_owned();
-        }
-        Ok(Some(revocations::carry_out(self.tx, new, self.now).await?))
-    }
-
-    async fn update(&self, columns: users::ActiveModel) -> Result<(), StoreError> {
-        users::Entity::update_many().set(columns).filter(users::is(self.user)).exec(&**self.tx).await?;
-        Ok(())
-    }
-
-    fn revocation(&self, kind: Kind, action: &str, detail: serde_json::Value) -> NewRevocation {
-        NewRevocation {
-            targets: Targets { users: vec![self.user.clone()], ..Default::default() },
-            reason: self.reason.to_owned(),
-            audit: Some(Audited { detail, ..Audited::of(action, self.user) }),
-            ..NewRevocation::new(kind, self.by)
-        }
-    }
-
-    async fn audit(&self, action: &str, detail: serde_json::Value) -> Result<(), StoreError> {
-        let row = NewAudit {
-            at: self.now,
-            by: self.by.clone(),
-            action: action.to_owned(),
-            target: self.user.to_string(),
-            reason: self.reason.to_owned(),
-            detail,
-        };
-        audit_log::insert(&**self.tx, vec![row]).await
     }
 }
 
