@@ -85,7 +85,8 @@ async fn a_change_is_made_as_a_whole_or_not_at_all() {
 async fn a_deleted_user_is_out_at_once_and_what_logs_say_stays() {
     let app = TestApp::start().await;
     let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "operator").await);
-    bob.post("/api/v1/push", json!({"target": {"everyone": true}, "event": "hello", "data": 1})).await;
+    let eve = app.user("eve", "member").await;
+    assert_eq!(bob.delete(&format!("/api/v1/online/users/{}", eve.id), json!({})).await.status, 200);
     let socket = bob.connect(&app).await;
     assert_eq!(bob.delete(&path(&admin), json!({})).await.status, 403, "that takes user:write");
     let own = admin.delete(&path(&admin), json!({})).await;

@@ -94,7 +94,7 @@ impl ImportApi {
         let by = origin(request, services).actor(&caller.0);
         let mut list: Vec<NewUser> = lines.iter().map(|line| line.new.clone()).collect();
         let refused = services.store().check_import(&list, &by).await.map_err(Problem::from)?;
-        bad.extend(refused.into_iter().map(|row| bad_row(lines[row.place].number, &row.why)));
+        bad.extend(refused.iter().map(|row| bad_row(&lines[row.place], &row.why)));
         bad.sort_by_key(|bad| bad.line);
         let total = lines.len() as u64;
         if dry_run.0.unwrap_or(false) {
@@ -120,7 +120,7 @@ impl ImportApi {
             }
             // Something has changed since it was checked.
             Import::Refused(rows) => {
-                Err(nobody(rows.iter().map(|row| bad_row(lines[row.place].number, &row.why)).collect()).into())
+                Err(nobody(rows.iter().map(|row| bad_row(&lines[row.place], &row.why)).collect()).into())
             }
         }
     }
@@ -205,13 +205,15 @@ fn line(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Line, 
     }
 }
 
-fn bad_row(line: u64, why: &StoreError) -> BadLine {
+fn bad_row(line: &Line, why: &StoreError) -> BadLine {
     let (field, detail) = match why {
         StoreError::Conflict(_) => ("username", "username is taken already, or stands in an earlier line".to_owned()),
-        StoreError::NotFound(_) => ("roles", "roles holds something that is no role".to_owned()),
+        StoreError::NotFound(_) => {
+            ("roles", format!("roles are {:?}, of which one does not exist", line.new.roles.join(";")))
+        }
         why => ("roles", format!("roles cannot be given: {why}")),
     };
-    BadLine { line, field: Some(field.to_owned()), detail }
+    BadLine { line: line.number, field: Some(field.to_owned()), detail }
 }
 
 fn nobody(lines: Vec<BadLine>) -> Problem {
