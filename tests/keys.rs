@@ -392,3 +392,35 @@ async fn the_command_line_makes_lists_and_revokes_keys_of_a_running_server() {
         assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()), "the key stands in {file}");
     }
 }
+
+#[tokio::test]
+async fn a_key_is_told_with_every_answer_how_many_calls_are_left_and_waits_beyond() {
+    let app = TestApp::start().await;
+    let admin = app.user("root", "admin").await;
+    let new = json!({"name": "shop", "scopes": ["user:read"], "callsPerMinute": 3});
+    let made = admin.post(KEYS, new).await;
+    assert_eq!(made.body["callsPerMinute"], 3, "{}", made.text);
+    let (shop, usual) = (caller(&admin, &made), key(&admin, "usual", &["user:read"]).await);
+    let header = |answer: &Answer, name: &str| {
+        answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    // What is refused or not found counts, and says so, too.
+    for (path, status, left) in [("/api/v1/users", 200, 2), ("/api/v1/audit", 403, 1), ("/api/v1/users/99", 404, 0)] {
+        let answer = shop.get(path).await;
+        assert_eq!(answer.status, status, "{}", answer.text);
+        assert_eq!(header(&answer, "ratelimit-policy"), "\"calls\";q=3;w=60");
+        assert!(header(&answer, "ratelimit").starts_with(&format!("\"calls\";r={left};t=")), "{:?}", answer.headers);
+    }
+    let refused = shop.get("/api/v1/users").await;
+    assert_eq!((refused.status, &refused.body["code"]), (429, &json!("rate_limited")), "{}", refused.text);
+    assert!(header(&refused, "ratelimit").starts_with("\"calls\";r=0;t=60"), "{:?}", refused.headers);
+    let seconds: u64 = header(&refused, "retry-after").parse().unwrap();
+    assert!((1..=21).contains(&seconds), "{seconds}");
+    assert!(header(&usual.get("/api/v1/users").await, "ratelimit-policy").contains(";q=6000;"));
+    for other in [admin.get("/api/v1/users").await, app.anonymous("GET", "/health/live", Value::Null).await] {
+        assert_eq!(header(&other, "ratelimit"), "");
+    }
+    app.clock.advance(Duration::from_secs(21));
+    assert_eq!(shop.get("/api/v1/users").await.status, 200);
+    app.shutdown().await;
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rollcall::clock::Clock;
 use rollcall::config::Logins;
 use serde_json::{Value, json};
 
@@ -242,15 +243,59 @@ async fn sessions_are_listed_and_ended_by_their_owner_and_by_who_may() {
     assert_eq!(list["totalCount"], 2);
     let rows = list["list"].as_array().unwrap();
     let of = |session: &str| rows.iter().find(|row| row["id"] == session).unwrap().clone();
-    assert_eq!((&of(&here.session)["self"], &of(&there.session)["clients"]), (&json!(true), &json!(1)));
+    assert_eq!((&of(&here.session)["current"], &of(&there.session)["clients"]), (&json!(true), &json!(1)));
     assert_eq!(eve.get(&format!("/api/v1/sessions?user={}", here.id)).await.status, 403);
     assert_eq!(eve.delete(&format!("/api/v1/sessions/{}", there.session), json!({})).await.status, 404);
     assert_eq!(admin.get(&format!("/api/v1/sessions?user={}", here.id)).await.body["totalCount"], 2);
     assert_eq!(here.delete(&format!("/api/v1/sessions/{}", there.session), json!({})).await.status, 204);
     assert!(!is_logged_in(&there).await);
+    let own = here.delete(&format!("/api/v1/sessions/{}", here.session), json!({})).await;
+    assert_eq!((own.status, &own.body["code"]), (409, &json!("confirm_self")), "{}", own.text);
+    assert!(is_logged_in(&here).await);
     assert_eq!(admin.delete(&format!("/api/v1/sessions/{}", here.session), json!({"reason": "x"})).await.status, 204);
     assert!(!is_logged_in(&here).await);
     drop(_socket);
+    app.shutdown().await;
+}
+
+#[tokio::test]
+async fn all_sessions_are_listed_filtered_and_ended_by_age_but_the_one_that_asks() {
+    let app = TestApp::start().await;
+    let (admin, bob) = (app.user("root", "admin").await, app.user("bob", "member").await);
+    app.clock.advance(Duration::from_secs(600));
+    let (late, eve) = (app.login("bob").await, app.user("eve", "member").await);
+    let socket = bob.connect(&app).await;
+    let time = (app.clock.now() - chrono::TimeDelta::minutes(5)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    for (query, expected) in [
+        ("", vec![&eve, &late, &bob, &admin]),
+        ("&sort=createdAt&pageSize=2", vec![&admin, &bob]),
+        ("&username=BO", vec![&late, &bob]),
+        (&format!("&createdBefore={time}"), vec![&bob, &admin]),
+        ("&kind=token", vec![]),
+        ("&ip=127.0.0", vec![&eve, &late, &bob, &admin]),
+        ("&device=tv", vec![]),
+    ] {
+        let list = admin.get(&format!("/api/v1/sessions?all=true{query}")).await.body;
+        let found: Vec<_> = list["list"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap()).collect();
+        assert_eq!(found, expected.iter().map(|user| user.session.as_str()).collect::<Vec<_>>(), "{query}");
+    }
+    let of_bob = admin.get(&format!("/api/v1/sessions?user={}&sort=createdAt", bob.id)).await.body;
+    assert_eq!((&of_bob["list"][0]["clients"], &of_bob["list"][0]["current"]), (&json!(1), &json!(false)));
+    assert_eq!(admin.get("/api/v1/sessions?all=true&kind=shoe").await.body["field"], "kind");
+    assert_eq!(bob.get("/api/v1/sessions?all=true").await.status, 403);
+
+    let older = json!({"createdBefore": time, "reason": "Spring cleaning."});
+    assert_eq!(bob.post("/api/v1/sessions/revoke", older.clone()).await.status, 403);
+    let ended = admin.post("/api/v1/sessions/revoke", older).await;
+    assert_eq!((&ended.body["sessions"], &ended.body["more"]), (&json!(1), &json!(false)), "{}", ended.text);
+    assert_eq!(socket.ended().await.reason["text"], "Spring cleaning.");
+    assert!(!is_logged_in(&bob).await && is_logged_in(&late).await && is_logged_in(&eve).await);
+    assert!(is_logged_in(&admin).await, "the one that asks stays");
+    let both = json!({"createdBefore": time, "session": eve.session});
+    assert_eq!(admin.post("/api/v1/sessions/revoke", both).await.body["field"], "createdBefore");
+    let own = json!({"createdBefore": time, "confirmSelf": true});
+    assert_eq!(admin.post("/api/v1/sessions/revoke", own).await.body["sessions"], 1);
+    assert!(!is_logged_in(&admin).await);
     app.shutdown().await;
 }
 
@@ -269,6 +314,8 @@ async fn the_last_administrator_stays_even_against_two_requests_at_once() {
         let refused = admin.patch(&own, change).await;
         assert_eq!((refused.status, &refused.body["code"]), (409, &json!("last_administrator")), "{}", refused.text);
     }
+    let deleted = admin.delete(&own, json!({"confirmSelf": true})).await;
+    assert_eq!((deleted.status, &deleted.body["code"]), (409, &json!("last_administrator")), "{}", deleted.text);
     let lockout = json!({"lockoutSeconds": 60, "confirmSelf": true});
     assert_eq!(admin.delete(&format!("/api/v1/online/users/{}", admin.id), lockout).await.status, 409);
     app.shutdown().await;

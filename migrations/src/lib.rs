@@ -7,6 +7,7 @@ mod level;
 mod m20261120_000001_first_tables;
 mod m20261121_000002_other_systems;
 mod m20261126_000003_several_nodes;
+mod m20261126_000004_people;
 mod names;
 mod schema;
 
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000001_first_tables::Migration),
             Box::new(m20261121_000002_other_systems::Migration),
             Box::new(m20261126_000003_several_nodes::Migration),
+            Box::new(m20261126_000004_people::Migration),
         ]
     }
 

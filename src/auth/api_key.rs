@@ -22,6 +22,8 @@ const HINT: usize = PREFIX.len() + 6;
 const MAX_KEY_NAME: usize = 64;
 /// Networks of a key, at most.
 pub const MAX_KEY_ADDRESSES: usize = 32;
+/// Calls of a key a minute, at most.
+const MAX_CALLS: u32 = 1_000_000;
 /// Days a key with an end lives, at most. Databases count seconds to 2038.
 const MAX_DAYS: i64 = 3650;
 
@@ -79,6 +81,8 @@ pub struct KeyTerms {
     pub addresses: Vec<IpNet>,
     /// Its end; none is never.
     pub expires_at: Option<DateTime<Utc>>,
+    /// Calls it may make a minute, on all nodes together; none is `auth.calls_per_key`.
+    pub calls_per_minute: Option<u32>,
 }
 
 impl KeyTerms {
@@ -94,6 +98,9 @@ impl KeyTerms {
         }
         if self.addresses.len() > MAX_KEY_ADDRESSES {
             return Err(("addresses", format!("has at most {MAX_KEY_ADDRESSES} entries")));
+        }
+        if self.calls_per_minute.is_some_and(|calls| !(1..=MAX_CALLS).contains(&calls)) {
+            return Err(("callsPerMinute", format!("is a whole number from 1 to {MAX_CALLS}")));
         }
         let latest = now + TimeDelta::days(MAX_DAYS);
         match self.expires_at {
@@ -123,7 +130,7 @@ mod tests {
 
     fn terms() -> KeyTerms {
         let scopes = [Permission::PushSend].into_iter().collect();
-        KeyTerms { name: "shop".into(), scopes, addresses: Vec::new(), expires_at: None }
+        KeyTerms { name: "shop".into(), scopes, addresses: Vec::new(), expires_at: None, calls_per_minute: None }
     }
 
     #[test]
@@ -157,6 +164,8 @@ mod tests {
             ("name", KeyTerms { name: "a\nb".into(), ..terms() }),
             ("scopes", KeyTerms { scopes: Permissions::default(), ..terms() }),
             ("addresses", KeyTerms { addresses: vec![network("10.0.0.0/8").unwrap(); 33], ..terms() }),
+            ("callsPerMinute", KeyTerms { calls_per_minute: Some(0), ..terms() }),
+            ("callsPerMinute", KeyTerms { calls_per_minute: Some(1_000_001), ..terms() }),
             ("expiresAt", KeyTerms { expires_at: days(0), ..terms() }),
             ("expiresAt", KeyTerms { expires_at: days(3651), ..terms() }),
         ] {

@@ -72,6 +72,11 @@ impl<K: Hash + Eq + Clone, V> Expiring<K, V> {
         self.tidy();
     }
 
+    /// Keys whose values have not expired.
+    pub(super) fn keys(&self, now: Duration) -> impl Iterator<Item = &K> {
+        self.entries.iter().filter(move |(_, entry)| now < entry.expires).map(|(key, _)| key)
+    }
+
     /// Entries held, expired ones that nobody has met yet included.
     pub(super) fn len(&self) -> usize {
         self.entries.len()

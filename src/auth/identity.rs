@@ -98,6 +98,8 @@ pub struct Identity {
     pub logged_in_at: DateTime<Utc>,
     /// Address of the user's picture; empty when there is none.
     pub avatar: Arc<str>,
+    /// Whether nothing is open but `me`, `password` and `logout` until a new password is chosen.
+    pub must_change_password: bool,
 }
 
 impl Identity {

@@ -3,7 +3,7 @@
 //! Counters live in memory, so a restart forgets them; what an operator locks on purpose is a row, not an entry here. Where there are
 //! several nodes, rates tell each other what they let through, and names are counted elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -57,6 +57,11 @@ impl Failures {
     /// Until when the name is locked. Ask before the password is computed.
     pub fn locked_until(&self, name: &str) -> Option<DateTime<Utc>> {
         self.remaining(&unlocked(&self.names), hashed(name)).map(|remaining| self.wall(remaining))
+    }
+
+    /// The digests ([`name_digest`]) of all names that are locked.
+    pub fn locked_digests(&self) -> HashSet<String> {
+        unlocked(&self.names).locked.keys(self.clock.monotonic()).map(hex).collect()
     }
 
     /// Counts a wrong password, or one for an unknown name. Answers until when the name is locked, if it now is.
@@ -125,6 +130,21 @@ pub struct Rate<K> {
     news: Option<Mutex<HashMap<K, u32>>>,
 }
 
+/// What one more of a key left of its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// So many a period; zero is no limit.
+    pub limit: u32,
+    /// The period.
+    pub period: Duration,
+    /// So many may come at once now.
+    pub left: u32,
+    /// In what time that is the whole limit again.
+    pub full_in: Duration,
+    /// It was one too many; how long until the next may come.
+    pub wait: Option<Duration>,
+}
+
 impl<K: Hash + Eq + Clone> Rate<K> {
     /// `limit` a `period` for each key; a limit of zero lets everything through.
     pub fn new(clock: Arc<dyn Clock>, limit: u32, period: Duration, max_entries: usize) -> Rate<K> {
@@ -146,12 +166,21 @@ impl<K: Hash + Eq + Clone> Rate<K> {
 
     /// Another node has let through so many. What is too many altogether has to be waited for, at most a further period.
     pub fn count(&self, key: K, times: u32) {
-        if self.interval.is_zero() {
+        self.count_of(key, times, self.interval);
+    }
+
+    /// The same for a key with a limit of its own.
+    pub fn count_within(&self, key: K, times: u32, limit: u32) {
+        self.count_of(key, times, self.interval_of(limit));
+    }
+
+    fn count_of(&self, key: K, times: u32, interval: Duration) {
+        if interval.is_zero() {
             return;
         }
         let (now, mut full) = (self.clock.monotonic(), unlocked(&self.full));
         let next = full.get(&key, now).copied().unwrap_or(now).max(now);
-        let next = next.saturating_add(self.interval.saturating_mul(times)).min(now + 2 * self.period);
+        let next = next.saturating_add(interval.saturating_mul(times)).min(now + 2 * self.period);
         full.insert(key, next, now);
     }
 
@@ -163,12 +192,32 @@ impl<K: Hash + Eq + Clone> Rate<K> {
 
     /// Counts one, or says how long until the next one may come. A refusal is not counted.
     pub fn check(&self, key: &K) -> Result<(), Duration> {
-        if self.interval.is_zero() {
-            return Ok(());
+        self.take(key, self.interval).map(drop)
+    }
+
+    /// Counts one of a key with a limit of its own, zero for none, which must be the same each time; and says what is left.
+    pub fn spend(&self, key: &K, limit: u32) -> Spent {
+        let interval = self.interval_of(limit);
+        let (full_in, wait) = match self.take(key, interval) {
+            Ok(full_in) => (full_in, None),
+            Err(wait) => (self.period, Some(wait)),
+        };
+        let left = self.period.saturating_sub(full_in).as_nanos().checked_div(interval.as_nanos()).unwrap_or_default();
+        Spent { limit, period: self.period, left: left.min(u128::from(limit)) as u32, full_in, wait }
+    }
+
+    fn interval_of(&self, limit: u32) -> Duration {
+        self.period.checked_div(limit).unwrap_or(Duration::ZERO)
+    }
+
+    /// In what time the bucket is full again; or how long until the next one may come.
+    fn take(&self, key: &K, interval: Duration) -> Result<Duration, Duration> {
+        if interval.is_zero() {
+            return Ok(Duration::ZERO);
         }
         let (now, mut full) = (self.clock.monotonic(), unlocked(&self.full));
         let known = full.get(key, now).copied();
-        let next = known.unwrap_or(now).max(now) + self.interval;
+        let next = known.unwrap_or(now).max(now) + interval;
         match next.saturating_sub(now).checked_sub(self.period) {
             Some(wait) if !wait.is_zero() => Err(wait),
             _ => {
@@ -176,7 +225,7 @@ impl<K: Hash + Eq + Clone> Rate<K> {
                 if known.is_some() {
                     self.note(key);
                 }
-                Ok(())
+                Ok(next.saturating_sub(now))
             }
         }
     }
@@ -194,7 +243,11 @@ impl<K: Hash + Eq + Clone> Rate<K> {
 
 /// What a name's failures are kept under where several nodes count them: a hash of its lower case, in hex.
 pub fn name_digest(name: &str) -> String {
-    hashed(name).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hashed(name))
+}
+
+fn hex(name: &Name) -> String {
+    name.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Nothing under these locks can be left half done, so one that was poisoned elsewhere is used on.
@@ -343,6 +396,20 @@ mod tests {
         assert_eq!((0..20).filter(|_| there.check(&"a").is_ok()).count(), 6);
         there.count("a", u32::MAX);
         assert!(there.check(&"a").unwrap_err() <= MINUTE + MINUTE / 20, "what is said of others does not bar for ever");
+    }
+
+    #[test]
+    fn a_key_with_a_limit_of_its_own_is_told_what_is_left() {
+        let clock = Arc::new(ManualClock::new());
+        let rate = Rate::new(clock.clone(), 0, MINUTE, 100);
+        let spent: Vec<_> =
+            (0..4).map(|_| rate.spend(&"a", 3)).map(|spent| (spent.left, spent.wait.is_some())).collect();
+        assert_eq!(spent, [(2, false), (1, false), (0, false), (0, true)]);
+        assert_eq!(rate.spend(&"b", 600).left, 599, "a neighbour has another one");
+        clock.advance(Duration::from_secs(20));
+        assert_eq!((rate.spend(&"a", 3).wait, rate.spend(&"unbounded", 0).wait), (None, None));
+        rate.count_within("a", 3, 3);
+        assert!(rate.spend(&"a", 3).wait.is_some_and(|wait| wait > MINUTE));
     }
 
     #[test]

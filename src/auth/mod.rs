@@ -23,7 +23,7 @@ pub use api_key::{ApiKey, KeyTerms, MAX_KEY_ADDRESSES, looks_like_api_key, netwo
 pub use identity::{Identity, KEY_ISSUER, Rights, UserKey};
 pub use issuers::{Foreign, IssuerError, Issuers, OWN_ISSUER};
 pub use keys::{KeyError, Keyring, MasterKey, SealedKey};
-pub use limits::{Failures, Rate, name_digest};
+pub use limits::{Failures, Rate, Spent, name_digest};
 pub use password::{
     Cost, MAX_PASSWORD, MIN_PASSWORD, PasswordError, PasswordRule, Passwords, check_rule, random_password,
 };

@@ -52,5 +52,6 @@ pub(super) fn auth() -> Auth {
         key_ttl: Duration::from_secs(90 * 86_400),
         max_keys: 10,
         failed_keys: 0,
+        calls_per_key: 0,
     }
 }

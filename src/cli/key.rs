@@ -44,6 +44,9 @@ pub(super) struct Create {
     /// A network it may be used from, as 10.0.0.0/8; may be given again; without this from everywhere
     #[arg(long = "address", value_name = "NETWORK", value_delimiter = ',', value_parser = address)]
     addresses: Vec<IpNet>,
+    /// Calls it may make a minute; without this auth.calls_per_key
+    #[arg(long, value_name = "CALLS")]
+    calls_per_minute: Option<u32>,
 }
 
 #[derive(Clone, Copy)]
@@ -69,6 +72,7 @@ async fn make(store: &Store, config: &Config, create: Create) -> Done {
         name: create.name.trim().to_owned(),
         scopes: create.scopes.into_iter().collect(),
         addresses: create.addresses,
+        calls_per_minute: create.calls_per_minute,
         expires_at: match create.expires.unwrap_or(Life::For(config.auth.key_ttl)) {
             Life::Endless => None,
             // What is beyond the calendar is refused as too far ahead.

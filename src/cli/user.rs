@@ -6,7 +6,7 @@ use super::password::Password;
 use super::{Done, Failure, open, say};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::store::{Actor, NewUser, Paging, Store, StoreError, User, UserQuery};
+use crate::store::{Actor, NewPassword, NewUser, Paging, Store, StoreError, User, UserQuery};
 
 /// Rows read at once.
 const PAGE: u64 = 200;
@@ -103,7 +103,8 @@ async fn add(store: &Store, username: String, roles: Vec<String>, password: &Pas
 
 async fn passwd(store: &Store, name: &str, password: &Password) -> Done {
     let (user, hash) = (find(store, name).await?, password.hash().await?);
-    store.set_password_hash(&user.key, &hash, None, &Actor::command_line(), SystemClock::new().now()).await?;
+    let new = NewPassword { hash: &hash, must_change: false, except: None, reason: "" };
+    store.set_password_hash(&user.key, new, &Actor::command_line(), SystemClock::new().now()).await?;
     say(format_args!("The password of {} was set, and every session ended.", user.username));
     password.show();
     Ok(())
@@ -113,8 +114,7 @@ async fn list(store: &Store) -> Done {
     let now = SystemClock::new().now();
     say(format_args!("{:<8} {:<24} {:<24} {:<10} LAST LOGIN", "ID", "NAME", "ROLES", "STATE"));
     for page in 1.. {
-        let query = UserQuery { q: String::new(), paging: Paging { page, page_size: PAGE } };
-        let users = store.users(&query).await?.list;
+        let users = store.users(&UserQuery::all(Paging { page, page_size: PAGE }), now).await?.list;
         for user in &users {
             let state = match user {
                 User { disabled_at: Some(_), .. } => "disabled",

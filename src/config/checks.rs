@@ -20,7 +20,8 @@ const MAX_DURATION: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 const MIN_DURATION: Duration = Duration::from_millis(1);
 
 /// The durations and numbers for which zero has a meaning: none, never, or no limit.
-const ZERO_MEANS: [&str; 17] = [
+const ZERO_MEANS: [&str; 18] = [
+    "auth.calls_per_key",
     "auth.failed_keys",
     "auth.failures_per_name",
     "auth.key_rotation",

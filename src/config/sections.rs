@@ -243,6 +243,8 @@ pub struct Auth {
     pub max_keys: usize,
     /// Unknown API keys from one address a minute, at most. A good key is never refused for them.
     pub failed_keys: u32,
+    /// Calls of an API key a minute, at most, on all nodes together, where the key says nothing else.
+    pub calls_per_key: u32,
     /// How often a change made by another process (the command line, another node) is looked for; those of nodes at least every 2 s.
     #[serde(with = "humantime_serde")]
     pub follow_interval: Duration,

@@ -32,7 +32,10 @@ pub const PUSHES: &[(&str, &str)] = &[
     ("error", "The answer to a text that is no frame."),
     ("kick", "An operator ended this client; the close frame follows."),
     ("auth/expiring", "The token ends in less than a minute."),
-    ("auth/changed", "The user's permissions changed."),
+    (
+        "auth/changed",
+        "The user's permissions changed: `gained`, `lost`, and in `ended` the subscriptions that need what is lost.",
+    ),
     ("server/draining", "This node is about to stop; come back elsewhere or later."),
     (
         "online/diff",

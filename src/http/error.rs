@@ -6,6 +6,7 @@ use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::Object;
 
+use crate::auth::Spent;
 use crate::services::{Denied, KeyDenied};
 use crate::store::StoreError;
 
@@ -17,6 +18,7 @@ pub(crate) struct Problem {
     detail: String,
     field: Option<String>,
     until: Option<DateTime<Utc>>,
+    lines: Option<Vec<BadLine>>,
     retry_after: Option<u64>,
 }
 
@@ -42,11 +44,26 @@ pub(crate) struct ProblemBody {
     /// Until when an account is locked.
     #[oai(skip_serializing_if_is_none)]
     until: Option<DateTime<Utc>>,
+    /// The lines of an import that do not fit, at most 1,000.
+    #[oai(skip_serializing_if_is_none)]
+    lines: Option<Vec<BadLine>>,
+}
+
+/// A line of an import that does not fit.
+#[derive(Clone, Debug, Object)]
+pub(crate) struct BadLine {
+    /// Its number in the file; 1 is the header.
+    pub(crate) line: u64,
+    /// The column, where it is one.
+    #[oai(skip_serializing_if_is_none)]
+    pub(crate) field: Option<String>,
+    /// A sentence for people.
+    pub(crate) detail: String,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
-        Problem { status, code, detail: detail.into(), field: None, until: None, retry_after: None }
+        Problem { status, code, detail: detail.into(), field: None, until: None, lines: None, retry_after: None }
     }
 
     /// 422: `field` does not fit, and why.
@@ -75,6 +92,12 @@ impl Problem {
         self
     }
 
+    /// With the lines it is about.
+    pub(crate) fn lines(mut self, lines: Vec<BadLine>) -> Problem {
+        self.lines = Some(lines);
+        self
+    }
+
     /// With a word of its own.
     pub(crate) fn code(mut self, code: &'static str) -> Problem {
         self.code = code;
@@ -95,6 +118,11 @@ impl Problem {
 
     pub(crate) fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// The field or parameter that does not fit.
+    pub(crate) fn about(&self) -> Option<&str> {
+        self.field.as_deref()
     }
 
     /// The stable word.
@@ -138,6 +166,7 @@ impl Problem {
             request_id: request_id.to_owned(),
             field: self.field,
             until: self.until,
+            lines: self.lines,
         };
         let json = poem_openapi::types::ToJSON::to_json_string(&body);
         let mut response = (self.status, json).into_response();
@@ -181,6 +210,29 @@ impl From<StoreError> for Problem {
                 "last_administrator",
                 "This is the last administrator; make another one first.",
             ),
+            StoreError::InUse(what) => {
+                let detail = format!("Somebody has this {what}; take it away from everybody first.");
+                Problem::new(StatusCode::CONFLICT, "in_use", detail)
+            }
+            StoreError::AdminRole => Problem::new(
+                StatusCode::CONFLICT,
+                "admin_role",
+                "The role admin allows everything; it can neither be changed nor deleted.",
+            ),
+            StoreError::Elsewhere => Problem::new(
+                StatusCode::CONFLICT,
+                "foreign_user",
+                "This account belongs to another system, which keeps its password and its life; here it can be disabled.",
+            ),
+            StoreError::Beyond(permission) => {
+                let detail = format!("This needs the permission {permission}: nobody gives what they do not have.");
+                Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
+            }
+            StoreError::AdministratorsOnly => Problem::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "Only an administrator may make an administrator, or change one.",
+            ),
             error => {
                 tracing::warn!(cause = error.cause(), "the database did not answer");
                 Problem::unavailable()
@@ -199,6 +251,9 @@ impl From<Denied> for Problem {
         }
         if let Denied::Key(KeyDenied::TooMany(seconds)) = denied {
             problem.retry_after = Some(seconds);
+        }
+        if let Denied::Key(KeyDenied::TooFast(Spent { wait: Some(wait), .. })) = denied {
+            problem.retry_after = Some(wait.as_secs() + 1);
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             problem.retry_after = Some(1);

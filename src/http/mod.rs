@@ -9,6 +9,7 @@ mod error;
 mod gate;
 mod health;
 mod hotgo;
+mod key_rate;
 mod memory;
 mod methods;
 mod metrics;
@@ -44,6 +45,7 @@ pub use tls::{Tls, TlsError};
 use crate::jobs::Board;
 use crate::services::{Fence, Services};
 use cors::Cors;
+use key_rate::KeyRate;
 use methods::Methods;
 use security::RequestId;
 
@@ -86,6 +88,8 @@ impl<E: Endpoint<Output: IntoResponse>> Endpoint for Outermost<E> {
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let id = uuid::Uuid::now_v7().simple().to_string();
         request.set_data(RequestId(id.clone()));
+        let key_rate = KeyRate::default();
+        request.set_data(key_rate.clone());
         // The path only: a query may hold a ticket or a token.
         let span = tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
         let started = self.services.clock().monotonic();
@@ -98,6 +102,7 @@ impl<E: Endpoint<Output: IntoResponse>> Endpoint for Outermost<E> {
         let took_ms = self.services.clock().monotonic().saturating_sub(started).as_millis() as u64;
         span.in_scope(|| tracing::info!(status = response.status().as_u16(), took_ms, "answered"));
         cors.mark(response.headers_mut());
+        key_rate.mark(response.headers_mut());
         finish(response.headers_mut(), &id);
         if response.status() != StatusCode::SWITCHING_PROTOCOLS && self.gate.is_crowded() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -10,10 +10,11 @@ use poem_openapi::SecurityScheme;
 use poem_openapi::auth::Bearer;
 
 use super::error::Problem;
+use super::key_rate::KeyRate;
 use super::place::own_origin;
 use crate::auth::{Identity, Permission, client_ip, looks_like_api_key, origin_allowed};
 use crate::realtime::Agent;
-use crate::services::{Denied, Origin, Services};
+use crate::services::{Denied, KeyDenied, Origin, Services};
 
 /// Bytes of a `User-Agent` that are looked at.
 const MAX_USER_AGENT: usize = 512;
@@ -40,6 +41,8 @@ macro_rules! callers {
 }
 
 callers! {
+    /// Anybody who is logged in, also who needs a new password first: for what they must be able to do then.
+    Unchanged as "login" = Needs::Account;
     /// Anybody who is logged in: for what is about oneself.
     Caller as "login" = Needs::Login;
     /// Anybody at all, an API key too: for what looks at permissions itself.
@@ -54,6 +57,8 @@ callers! {
     MayReadUsers as "user:read" = Needs::Permission(Permission::UserRead);
     /// May change accounts.
     MayWriteUsers as "user:write" = Needs::Permission(Permission::UserWrite);
+    /// May make and change roles.
+    MayWriteRoles as "role:write" = Needs::Permission(Permission::RoleWrite);
     /// May read the audit log.
     MayReadAudit as "audit:read" = Needs::Permission(Permission::AuditRead);
     /// May make and revoke API keys.
@@ -71,6 +76,7 @@ callers! {
 /// What a caller must have beside a good credential.
 enum Needs {
     Nothing,
+    Account,
     Login,
     Permission(Permission),
 }
@@ -83,8 +89,10 @@ async fn identify(request: &Request, token: &str, needs: Needs) -> poem::Result<
         Problem::from(if matches!(denied, Denied::Disabled) { over } else { denied })
     })?;
     match needs {
+        Needs::Account | Needs::Login if identity.user.is_api_key() => Err(not_for_keys().into()),
+        Needs::Account => Ok(identity),
+        _ if identity.must_change_password => Err(Problem::from(Denied::PasswordChange).into()),
         Needs::Permission(permission) if !identity.may(permission) => Err(forbidden(permission).into()),
-        Needs::Login if identity.user.is_api_key() => Err(not_for_keys().into()),
         _ => Ok(identity),
     }
 }
@@ -92,7 +100,14 @@ async fn identify(request: &Request, token: &str, needs: Needs) -> poem::Result<
 /// The caller behind an access token or an API key.
 async fn caller_behind(request: &Request, services: &Services, token: &str) -> Result<Identity, Denied> {
     if looks_like_api_key(token) {
-        return services.identify_key(token, peer(request, services)).await;
+        let identified = services.identify_key(token, peer(request, services)).await;
+        if let Some(rate) = request.data::<KeyRate>() {
+            match &identified {
+                Ok((_, spent)) | Err(Denied::Key(KeyDenied::TooFast(spent))) => rate.note(*spent),
+                Err(_) => {}
+            }
+        }
+        return identified.map(|(identity, _)| identity);
     }
     services.identify(token).await
 }
@@ -112,7 +127,8 @@ pub(crate) fn forbidden(permission: Permission) -> Problem {
 /// The caller behind an `Authorization` header, for routes outside of the OpenAPI document.
 pub(crate) async fn bearer(request: &Request, services: &Services) -> Result<Identity, Denied> {
     let token = header_token(request.headers()).ok_or(Denied::Missing)?;
-    caller_behind(request, services, token).await
+    let identity = caller_behind(request, services, token).await?;
+    if identity.must_change_password { Err(Denied::PasswordChange) } else { Ok(identity) }
 }
 
 /// The token of an `Authorization` header: `Bearer <jwt>`, or the bare token as HotGo sends it.

@@ -257,6 +257,7 @@ fn refusal(denied: Denied, services: &Services, from: &Origin) -> Refusal {
     let close = match &denied {
         Denied::Token(crate::auth::TokenError::Expired) => CloseReason::token_expired(),
         Denied::Disabled => ended_words(Some(crate::store::Kind::Disable), "", None).0,
+        Denied::PasswordChange => CloseReason::new(CloseCode::Forbidden).text(denied.sentence()),
         Denied::Locked { until, reason, .. } => ended_words(Some(crate::store::Kind::Kick), reason, Some(*until)).0,
         Denied::Unavailable => CloseReason { retry_after_ms: Some(1000), ..CloseReason::new(CloseCode::Overload) },
         denied => unauthorized(denied.sentence()),
@@ -337,12 +338,15 @@ async fn open(
     client.greet(&greeting(services, client));
     // From here on a kick finds the client. Whatever was taken away since the look-up may have missed it, so that one more look
     // closes the gap.
-    if services.changes() != changes
-        && let Err(denied) = services.standing(Door::Handshake, session, expires_at).await
-        && !matches!(denied, Denied::Unavailable)
-    {
-        let (reason, cause) = ended_words(None, &denied.sentence(), None);
-        client.close(&reason, cause);
+    if services.changes() != changes {
+        match services.standing(Door::Handshake, session, expires_at).await {
+            Ok((identity, _)) if identity.rights != client.rights() => services.renew_rights_here(&client.user).await,
+            Ok(_) | Err(Denied::Unavailable) => {}
+            Err(denied) => {
+                let (reason, cause) = ended_words(None, &denied.sentence(), None);
+                client.close(&reason, cause);
+            }
+        }
     }
     Ok(registration)
 }

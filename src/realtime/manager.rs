@@ -16,7 +16,7 @@ use super::broker::{Interest, Target};
 use super::client::{Client, NewClient};
 use super::outbound::QueueLimits;
 use super::presence::{Cause, LastLeave};
-use super::shard::{Shard, ShardLimits};
+use super::shard::{Changed, Shard, ShardLimits};
 use super::shards::Shards;
 use super::wire::Wire;
 use crate::auth::{Permissions, Rights, UserKey, limit_key};
@@ -90,6 +90,9 @@ pub struct Registration {
 struct AuthChanged {
     gained: Vec<&'static str>,
     lost: Vec<&'static str>,
+    /// Subscriptions that need what is lost, by the event that began them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ended: Vec<&'static str>,
 }
 
 impl ClientManager {
@@ -252,13 +255,18 @@ impl ClientManager {
     /// Gives all clients of a user new rights, and tells those whose permissions changed.
     pub fn set_rights(&self, user: &UserKey, rights: &Arc<Rights>) {
         let changed = self.shards.of(user).set_rights(user, rights);
-        for (client, before) in changed {
-            self.tell_change(&client, before.permissions, client.rights().permissions);
+        for Changed { client, before, unsubscribed } in changed {
+            self.tell_change(&client, before.permissions, unsubscribed);
         }
     }
 
-    fn tell_change(&self, client: &Client, before: Permissions, after: Permissions) {
-        let data = AuthChanged { gained: after.difference(before).words(), lost: before.difference(after).words() };
+    fn tell_change(&self, client: &Client, before: Permissions, unsubscribed: bool) {
+        let after = client.rights().permissions;
+        let data = AuthChanged {
+            gained: after.difference(before).words(),
+            lost: before.difference(after).words(),
+            ended: unsubscribed.then_some("online/subscribe").into_iter().collect(),
+        };
         client.send(&Message::push("auth/changed", Some(&data), self.clock.now().timestamp()));
     }
 

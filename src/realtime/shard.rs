@@ -71,6 +71,14 @@ pub(super) struct Grace {
 }
 
 /// A grace that will end, in the order of the ends. Scoped to the client: a user who came back has another one.
+/// A client whose rights are others now.
+pub(super) struct Changed {
+    pub(super) client: Arc<Client>,
+    pub(super) before: Arc<Rights>,
+    /// Whether it was told of the online list until now, and may not be any more.
+    pub(super) unsubscribed: bool,
+}
+
 struct Leaving {
     until: Duration,
     client: Uuid,
@@ -186,9 +194,9 @@ impl Shard {
         }
     }
 
-    /// Gives all clients of a user new rights; those whose rights changed, with the old ones. Who may no longer see the list
-    /// is no longer told of its differences.
-    pub(super) fn set_rights(&mut self, user: &UserKey, rights: &Arc<Rights>) -> Vec<(Arc<Client>, Arc<Rights>)> {
+    /// Gives all clients of a user new rights; those whose rights changed. Who may no longer see the list is no longer told of its
+    /// differences.
+    pub(super) fn set_rights(&mut self, user: &UserKey, rights: &Arc<Rights>) -> Vec<Changed> {
         let clients = self.users.get(user).map(|entry| entry.clients.clone()).unwrap_or_default();
         let mut changed = Vec::new();
         for client in clients {
@@ -198,11 +206,10 @@ impl Shard {
                 self.count_roles(&after, 1);
                 let mut stream = self.stream();
                 stream.changed(client.id);
-                if !after.permissions.contains(Permission::OnlineRead) {
-                    stream.unsubscribe(client.id);
-                }
+                let barred = !after.permissions.contains(Permission::OnlineRead);
+                let unsubscribed = barred && stream.unsubscribe(client.id);
                 drop(stream);
-                changed.push((client, before));
+                changed.push(Changed { client, before, unsubscribed });
             }
         }
         changed

@@ -250,11 +250,13 @@ impl Stream {
         self.subscribers.len()
     }
 
-    pub(super) fn unsubscribe(&mut self, id: Uuid) {
-        self.subscribers.remove(&id);
+    /// Whether the client was subscribed.
+    pub(super) fn unsubscribe(&mut self, id: Uuid) -> bool {
+        let was = self.subscribers.remove(&id).is_some();
         if self.subscribers.is_empty() {
             self.changes = Changes::default();
         }
+        was
     }
 }
 

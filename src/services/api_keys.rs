@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{Denied, Services};
-use crate::auth::{ApiKey, Identity, KEY_ISSUER, KeyTerms, Rights, UserKey, limit_key};
+use crate::auth::{ApiKey, Identity, KEY_ISSUER, KeyTerms, Rights, Spent, UserKey, limit_key};
 use crate::store::{Actor, ApiKeyRow, Entry, StoreError};
 
 /// Age of a key's last use from which a new one is noted.
@@ -27,6 +27,8 @@ pub enum KeyDenied {
     Elsewhere,
     /// Too many wrong keys came from this address; seconds to wait.
     TooMany(u64),
+    /// It has made as many calls as it may.
+    TooFast(Spent),
     /// Sockets are for users.
     NoSocket,
 }
@@ -36,7 +38,7 @@ impl KeyDenied {
     pub fn status(self) -> u16 {
         match self {
             KeyDenied::Elsewhere => 403,
-            KeyDenied::TooMany(_) => 429,
+            KeyDenied::TooMany(_) | KeyDenied::TooFast(_) => 429,
             _ => 401,
         }
     }
@@ -48,7 +50,7 @@ impl KeyDenied {
             KeyDenied::Expired => "key_expired",
             KeyDenied::Revoked => "key_revoked",
             KeyDenied::Elsewhere => "address_not_allowed",
-            KeyDenied::TooMany(_) => "rate_limited",
+            KeyDenied::TooMany(_) | KeyDenied::TooFast(_) => "rate_limited",
             KeyDenied::NoSocket => "key_opens_no_socket",
         }
     }
@@ -61,6 +63,7 @@ impl KeyDenied {
             KeyDenied::Revoked => "This API key was revoked.",
             KeyDenied::Elsewhere => "This API key may not be used from this address.",
             KeyDenied::TooMany(_) => "Too many wrong API keys came from this address; wait a moment.",
+            KeyDenied::TooFast(_) => "This API key has made as many calls as it may; wait a moment.",
             KeyDenied::NoSocket => "An API key opens no socket; log in, and use the access token.",
         }
     }
@@ -87,7 +90,8 @@ impl Services {
     /// The key behind what a REST call shows. Nothing is cached: a revocation holds with the next call. Only keys that
     /// nobody has count against the address, so that no good key is refused for its neighbours' mistakes; what keeps a
     /// key from being guessed is its 190 bits.
-    pub async fn identify_key(&self, shown: &str, ip: IpAddr) -> Result<Identity, Denied> {
+    /// With it comes what is left of its calls.
+    pub async fn identify_key(&self, shown: &str, ip: IpAddr) -> Result<(Identity, Spent), Denied> {
         let row = match ApiKey::parse(shown) {
             Some(key) => self.key_row(&key).await.map_err(|error| {
                 tracing::warn!(cause = error.cause(), "an API key could not be looked up");
@@ -103,8 +107,13 @@ impl Services {
         if let Some(denied) = refusal(&row, ip, now) {
             return Err(Denied::Key(denied));
         }
+        let limit = row.terms.calls_per_minute.unwrap_or(self.config().auth.calls_per_key);
+        let spent = self.limits().keys.spend(&(row.id, limit), limit);
+        if spent.wait.is_some() {
+            return Err(Denied::Key(KeyDenied::TooFast(spent)));
+        }
         self.note_use(&row, ip, now);
-        Ok(identity(row))
+        Ok((identity(row), spent))
     }
 
     async fn key_row(&self, key: &ApiKey) -> Result<Option<ApiKeyRow>, StoreError> {
@@ -146,5 +155,6 @@ fn identity(row: ApiKeyRow) -> Identity {
         session_expires_at: end,
         logged_in_at: row.created_at,
         avatar: "".into(),
+        must_change_password: false,
     }
 }

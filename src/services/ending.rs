@@ -13,6 +13,9 @@ use crate::store::{
     Actor, Audited, Kind, NewRevocation, Paging, Revocation, SessionQuery, StoreError, Targets, Upstream,
 };
 
+/// Logins that end at once for being old, at most.
+const MAX_AT_ONCE: u64 = 1_000;
+
 /// `data` of the `kick` push.
 #[derive(Serialize)]
 struct KickData<'a> {
@@ -38,12 +41,26 @@ pub struct EndedLogins {
     pub upstream: Upstream,
 }
 
+/// Logins that are older than a time.
+#[derive(Debug)]
+pub struct OlderLogins {
+    /// Begun before that.
+    pub before: DateTime<Utc>,
+    /// Of this user; none for everybody's.
+    pub user: Option<UserKey>,
+    /// The one that stays.
+    pub but: Option<Uuid>,
+    /// Whether those of administrators stay.
+    pub spare_admins: bool,
+}
+
 /// How an end is told: the close frame, and the cause in lists.
 pub fn ended_words(kind: Option<Kind>, reason: &str, until: Option<DateTime<Utc>>) -> (CloseReason, Cause) {
     let (code, cause, sentence) = match kind {
         Some(Kind::Kick) if until.is_some() => (CloseCode::Locked, Cause::Locked, "An operator locked this account."),
         Some(Kind::Kick) => (CloseCode::Kicked, Cause::Kicked, "An operator ended this connection."),
         Some(Kind::Disable) => (CloseCode::Forbidden, Cause::Disabled, "This account is disabled."),
+        Some(Kind::Delete) => (CloseCode::Forbidden, Cause::Disabled, "This account was deleted."),
         Some(Kind::Replaced) => (CloseCode::Replaced, Cause::Replaced, "This account was used to log in elsewhere."),
         Some(Kind::Logout) => (CloseCode::Kicked, Cause::Logout, "This session was logged out."),
         Some(Kind::Password) => (CloseCode::Kicked, Cause::Revoked, "The password was changed; log in again."),
@@ -91,7 +108,8 @@ impl Services {
         by: &Actor,
         tell: bool,
     ) -> Result<EndedLogins, StoreError> {
-        let standing = SessionQuery { user: Some(user.clone()), paging: Paging { page: 1, page_size: 1 } };
+        let one = Paging { page: 1, page_size: 1 };
+        let standing = SessionQuery { user: Some(user.clone()), ..SessionQuery::all(one) };
         let sessions = match session {
             Some(id) => u64::from(self.store().session_stands(id, self.clock().now()).await?),
             None => self.store().sessions(&standing, self.clock().now()).await?.total,
@@ -111,6 +129,39 @@ impl Services {
         let (clients, complete) = (delivered.clients, delivered.complete && delivered.dropped == 0);
         let upstream = self.await_upstream(revocation.seq).await?;
         Ok(EndedLogins { id: revocation.id, sessions, clients, complete, upstream })
+    }
+
+    /// Ends logins that are older than a time; whether there are more of them. [`EndedLogins::id`] is nil where there were none.
+    pub async fn end_older(
+        &self,
+        which: OlderLogins,
+        reason: &str,
+        by: &Actor,
+    ) -> Result<(EndedLogins, bool), StoreError> {
+        let OlderLogins { before, user, but, spare_admins } = which;
+        let now = self.clock().now();
+        // One more tells whether that is all.
+        let mut found =
+            self.store().sessions_before(before, user.as_ref(), but, spare_admins, MAX_AT_ONCE + 1, now).await?;
+        let more = found.len() as u64 > MAX_AT_ONCE;
+        found.truncate(MAX_AT_ONCE as usize);
+        let sessions = found.len() as u64;
+        if found.is_empty() {
+            let none = EndedLogins { id: Uuid::nil(), sessions, clients: 0, complete: true, upstream: Upstream::None };
+            return Ok((none, false));
+        }
+        let target = user.map_or_else(|| "sessions".to_owned(), |user| user.to_string());
+        let detail = serde_json::json!({ "createdBefore": before, "sessions": sessions });
+        let mut new = NewRevocation::new(Kind::Revoked, by);
+        new.targets.sessions = found;
+        new.ends_sessions = true;
+        new.reason = reason.to_owned();
+        new.audit = Some(Audited { action: "session.revokeOlder".to_owned(), target, detail });
+        new.calls = self.calls_about(&new).await?;
+        let (revocation, delivered) = self.end(new).await?;
+        let (clients, complete) = (delivered.clients, delivered.complete && delivered.dropped == 0);
+        let upstream = self.await_upstream(revocation.seq).await?;
+        Ok((EndedLogins { id: revocation.id, sessions, clients, complete, upstream }, more))
     }
 
     /// Tells the sockets of a row that is written already.

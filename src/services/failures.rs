@@ -1,6 +1,7 @@
 //! Wrong passwords by name. A node that is alone counts them in memory. Several count together in Redis, and in the database while
 //! that is away; a lock is always a row, so that it holds on every node whatever becomes of Redis.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -23,6 +24,14 @@ impl Services {
         let locks: Vec<String> = names.iter().map(|name| NameKeys::of(name).lock).collect();
         let found = self.store().ephemeral(&locks, self.clock().now()).await?;
         Ok(locks.iter().map(|lock| found.get(lock).map(|(_, until)| *until)).collect())
+    }
+
+    /// The digests of all names that are locked.
+    pub async fn locked_digests(&self) -> Result<HashSet<String>, StoreError> {
+        match self.shared() {
+            true => self.store().locked_names(self.clock().now()).await,
+            false => Ok(self.0.failures.locked_digests()),
+        }
     }
 
     /// Counts a wrong password, or one for an unknown name. Answers until when the name is locked, if it now is.

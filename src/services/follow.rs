@@ -17,7 +17,7 @@ use crate::auth::UserKey;
 use crate::cluster::{Channel, Mailbox, Topic};
 use crate::protocol::{CloseCode, CloseReason};
 use crate::realtime::{Broker, Cause, Client, Payload, Publication, Target};
-use crate::store::{Kind, Revocation, StoreError, Targets, username_key};
+use crate::store::{Kind, Revocation, StoreError, username_key};
 
 /// Rows read at once.
 const BATCH: u64 = 200;
@@ -148,6 +148,12 @@ impl Services {
             )
             .await;
         }
+        if row.kind == Kind::Delete {
+            // There is no row any more that would say why.
+            let words = ended_words(Some(row.kind), &row.reason, None);
+            self.close_here(Target::Users(row.targets.users.clone()), words).await;
+        }
+        self.renew_roles(&row.targets.roles).await?;
         let mut affected = self.manager().select(&Target::Users(row.targets.users.clone()), false);
         affected.extend(self.manager().select(&Target::Sessions(row.targets.sessions.clone()), false));
         let mut seen = HashSet::new();
@@ -176,25 +182,7 @@ impl Services {
         self.tell(self.local(), Publication { target, payload: Payload::Close { last: None, reason, cause } }).await;
     }
 
-    /// Gives a user's open sockets the rights the database says, without reconnecting.
-    pub async fn refresh_rights(&self, user: &UserKey) {
-        if let Err(error) = self.renew_rights(user, self.broker()).await {
-            tracing::warn!(
-                cause = error.cause(),
-                "new rights could not be read; they hold when the sequence is followed"
-            );
-        }
-    }
-
-    async fn renew_rights(&self, user: &UserKey, broker: &dyn Broker) -> Result<(), StoreError> {
-        self.forget_sessions(&Targets { users: vec![user.clone()], ..Targets::default() });
-        let Some(rights) = self.rights(user).await? else { return Ok(()) };
-        let (target, payload) = (Target::Users(vec![user.clone()]), Payload::Rights(Arc::new(rights)));
-        self.tell(broker, Publication { target, payload }).await;
-        Ok(())
-    }
-
-    async fn tell(&self, broker: &dyn Broker, publication: Publication) {
+    pub(super) async fn tell(&self, broker: &dyn Broker, publication: Publication) {
         if let Err(error) = broker.publish(publication).await {
             tracing::warn!(%error, "an end or new rights could not be published");
         }

@@ -79,6 +79,8 @@ pub enum Denied {
         /// The operator's sentence; may be empty.
         reason: String,
     },
+    /// The account needs a new password first.
+    PasswordChange,
     /// The API key is no good, or no good here.
     Key(KeyDenied),
     /// The database did not answer.
@@ -90,7 +92,7 @@ impl Denied {
     pub fn status(&self) -> u16 {
         match self {
             Denied::Missing | Denied::Token(_) | Denied::Ticket | Denied::Revoked { .. } => 401,
-            Denied::Disabled | Denied::Locked { .. } => 403,
+            Denied::Disabled | Denied::Locked { .. } | Denied::PasswordChange => 403,
             Denied::Key(denied) => denied.status(),
             Denied::Unavailable => 503,
         }
@@ -106,6 +108,7 @@ impl Denied {
             Denied::Revoked { .. } => "session_revoked",
             Denied::Disabled => "account_disabled",
             Denied::Locked { .. } => "locked",
+            Denied::PasswordChange => "password_change_required",
             Denied::Key(denied) => denied.word(),
             Denied::Unavailable => "unavailable",
         }
@@ -122,6 +125,7 @@ impl Denied {
             Denied::Disabled => "This account is disabled.".to_owned(),
             Denied::Locked { reason, .. } if reason.is_empty() => "This account is locked for a while.".to_owned(),
             Denied::Locked { reason, .. } => reason.clone(),
+            Denied::PasswordChange => "This account needs a new password first: POST /api/v1/auth/password.".to_owned(),
             Denied::Key(denied) => denied.sentence().to_owned(),
             Denied::Unavailable => "The server cannot reach its data right now; try again in a moment.".to_owned(),
         }
@@ -220,6 +224,7 @@ impl Services {
             session_expires_at: row.expires_at,
             logged_in_at: row.created_at,
             avatar: row.avatar.as_str().into(),
+            must_change_password: row.must_change_password,
         };
         Seen { row, identity, at }
     }
@@ -235,7 +240,11 @@ impl Services {
         self.0.sessions.changes.fetch_add(1, Ordering::SeqCst);
         let sessions: HashSet<&Uuid> = targets.sessions.iter().collect();
         let users: HashSet<&UserKey> = targets.users.iter().collect();
-        self.0.sessions.recent.forget(|id, seen| sessions.contains(id) || users.contains(&seen.row.user));
+        let with_role =
+            |seen: &Seen| seen.row.rights.roles.iter().any(|role| targets.roles.iter().any(|name| **role == **name));
+        let forgotten =
+            |id: &Uuid, seen: &Arc<Seen>| sessions.contains(id) || users.contains(&seen.row.user) || with_role(seen);
+        self.0.sessions.recent.forget(forgotten);
     }
 
     /// How often something was taken away. Who finds the same number after registering as before looking up has missed nothing.
@@ -258,7 +267,11 @@ impl Services {
         let disabled = row.disabled.then_some(Denied::Disabled);
         let first = match door {
             Door::Request => revoked.or(disabled).or(locked),
-            Door::Handshake | Door::Login => disabled.or(locked).or(revoked),
+            Door::Login => disabled.or(locked).or(revoked),
+            Door::Handshake => {
+                let unchanged = row.must_change_password.then_some(Denied::PasswordChange);
+                disabled.or(locked).or(revoked).or(unchanged)
+            }
         };
         first.map_or(Ok(()), Err)
     }

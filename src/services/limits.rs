@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use super::Services;
 use super::places::Arrivals;
@@ -28,6 +29,8 @@ pub struct Limits {
     pub failed_handshakes: Rate<IpAddr>,
     /// Unknown API keys by address, asked in the same manner.
     pub failed_keys: Rate<IpAddr>,
+    /// Calls by API key, and the limit that it has.
+    pub(super) keys: Rate<(Uuid, u32)>,
     /// Successful handshakes by user.
     pub handshakes: Rate<UserKey>,
     /// Tickets that this node makes for all nodes.
@@ -46,6 +49,7 @@ struct LetThrough {
     logins: Vec<(IpAddr, u32)>,
     failed_handshakes: Vec<(IpAddr, u32)>,
     failed_keys: Vec<(IpAddr, u32)>,
+    keys: Vec<((Uuid, u32), u32)>,
     handshakes: Vec<(UserKey, u32)>,
 }
 
@@ -59,11 +63,13 @@ impl Limits {
             if shared { rate.shared() } else { rate }
         };
         let handshakes = Rate::new(clock.clone(), socket.handshakes_per_user, MINUTE, entries);
+        let keys = Rate::new(clock.clone(), 0, MINUTE, auth.max_keys);
         let max_tickets = u32::try_from(auth.max_tickets.max(1)).unwrap_or(u32::MAX);
         Limits {
             logins: by_address(auth.logins_per_address),
             failed_handshakes: by_address(socket.failed_handshakes),
             failed_keys: by_address(auth.failed_keys),
+            keys: if shared { keys.shared() } else { keys },
             handshakes: if shared { handshakes.shared() } else { handshakes },
             tickets: Rate::new(clock.clone(), max_tickets, auth.ticket_ttl, 1),
             sweeps: Rate::new(clock.clone(), 1, MINUTE, 1),
@@ -77,6 +83,7 @@ impl Limits {
             logins: self.logins.take_news(),
             failed_handshakes: self.failed_handshakes.take_news(),
             failed_keys: self.failed_keys.take_news(),
+            keys: self.keys.take_news(),
             handshakes: self.handshakes.take_news(),
         }
     }
@@ -85,6 +92,7 @@ impl Limits {
         there.logins.into_iter().for_each(|(key, times)| self.logins.count(key, times));
         there.failed_handshakes.into_iter().for_each(|(key, times)| self.failed_handshakes.count(key, times));
         there.failed_keys.into_iter().for_each(|(key, times)| self.failed_keys.count(key, times));
+        there.keys.into_iter().for_each(|(key, times)| self.keys.count_within(key, times, key.1));
         there.handshakes.into_iter().for_each(|(key, times)| self.handshakes.count(key, times));
     }
 }
@@ -94,6 +102,7 @@ impl LetThrough {
         self.logins.is_empty()
             && self.failed_handshakes.is_empty()
             && self.failed_keys.is_empty()
+            && self.keys.is_empty()
             && self.handshakes.is_empty()
     }
 }

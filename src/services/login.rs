@@ -63,6 +63,8 @@ impl From<StoreError> for LoginDenied {
     fn from(error: StoreError) -> LoginDenied {
         match error {
             StoreError::Disabled => LoginDenied::Denied(Denied::Disabled),
+            // Deleted while the password was being computed.
+            StoreError::NotFound("user") => LoginDenied::Credentials,
             error => {
                 tracing::warn!(cause = error.cause(), "the database failed a login");
                 LoginDenied::Denied(Denied::Unavailable)

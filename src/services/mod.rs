@@ -19,6 +19,7 @@ mod outcome;
 mod overload;
 mod places;
 mod readiness;
+mod rights;
 mod tickets;
 mod upstream;
 
@@ -30,7 +31,7 @@ use arc_swap::ArcSwap;
 pub use api_keys::KeyDenied;
 pub use counters::Counters;
 pub use drain::{Drain, DrainProgress, Stopping};
-pub use ending::{EndedLogins, ended_words};
+pub use ending::{EndedLogins, OlderLogins, ended_words};
 pub use follow::{Fence, Following};
 pub use foreign::Confirmation;
 pub use identify::{Denied, Door, SeenSessions};
@@ -146,6 +147,8 @@ impl Origin {
             name: identity.rights.username.to_string(),
             ip: self.ip.to_string(),
             request_id: self.request_id.clone(),
+            grants: identity.rights.permissions,
+            makes_admins: identity.rights.is_admin(),
         }
     }
 }

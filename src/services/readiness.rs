@@ -79,6 +79,7 @@ impl Services {
             ("login_addresses", limits.logins.len()),
             ("failed_handshake_addresses", limits.failed_handshakes.len()),
             ("failed_key_addresses", limits.failed_keys.len()),
+            ("calling_keys", limits.keys.len()),
             ("handshake_users", limits.handshakes.len()),
             ("confirmed_tokens", self.0.confirmations.len()),
             ("remembered_sessions", self.0.sessions.len()),

@@ -31,6 +31,7 @@ pub(super) struct Model {
     pub(super) revoked_at: Option<DateTime<Utc>>,
     pub(super) last_used_at: Option<DateTime<Utc>>,
     pub(super) last_used_ip: String,
+    pub(super) calls_per_minute: Option<i32>,
 }
 
 super::entity!(ApiKeys);
@@ -86,10 +87,12 @@ impl Store {
             revoked_at: None,
             last_used_at: None,
             last_used_ip: String::new(),
+            calls_per_minute: terms.calls_per_minute.and_then(|calls| i32::try_from(calls).ok()),
         };
         Entity::insert(row.clone().into_active_model().reset_all()).exec_without_returning(&*tx).await?;
         let detail = serde_json::json!({
             "scopes": terms.scopes.words(), "addresses": terms.addresses, "expiresAt": terms.expires_at, "hint": row.hint,
+            "callsPerMinute": terms.calls_per_minute,
         });
         audit_log::insert(&*tx, vec![audit("key.create", &row, detail, by, now)]).await?;
         tx.commit().await?;
@@ -160,6 +163,7 @@ fn key_row(row: Model) -> Result<ApiKeyRow, StoreError> {
             scopes: row.scopes.permissions(),
             addresses: row.addresses.0,
             expires_at: row.expires_at,
+            calls_per_minute: row.calls_per_minute.and_then(|calls| u32::try_from(calls).ok()),
         },
         hint: row.hint,
         created_by: row.created_by,
@@ -178,7 +182,7 @@ mod tests {
 
     fn terms(expires_at: Option<DateTime<Utc>>) -> KeyTerms {
         let (scopes, addresses) = ([Permission::PushSend].into_iter().collect(), vec!["10.0.0.0/8".parse().unwrap()]);
-        KeyTerms { name: "shop".into(), scopes, addresses, expires_at }
+        KeyTerms { name: "shop".into(), scopes, addresses, expires_at, calls_per_minute: Some(60) }
     }
 
     async fn create(store: &Store, max: u64, expires_at: Option<DateTime<Utc>>) -> Result<ApiKeyRow, StoreError> {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::text::{cut, new_id, uuid};
 use super::{Page, Paging, Store, StoreError};
+use crate::auth::Permissions;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 pub(super) struct Model {
@@ -38,17 +39,25 @@ pub struct Actor {
     pub ip: String,
     /// The request it came with; empty for none.
     pub request_id: String,
+    /// What they may hand on to others: nobody gives what they do not have.
+    pub grants: Permissions,
+    /// Whether they may make administrators, and change them.
+    pub makes_admins: bool,
 }
 
 impl Actor {
     /// The server itself: a job, a policy, the first start.
     pub fn system() -> Actor {
-        Actor { key: "system".into(), name: "system".into(), ..Default::default() }
+        Actor { key: "system".into(), name: "system".into(), ..Actor::almighty() }
     }
 
     /// Whoever types commands on the machine.
     pub fn command_line() -> Actor {
-        Actor { key: "cli".into(), name: "command line".into(), ..Default::default() }
+        Actor { key: "cli".into(), name: "command line".into(), ..Actor::almighty() }
+    }
+
+    fn almighty() -> Actor {
+        Actor { grants: Permissions::all(), makes_admins: true, ..Actor::default() }
     }
 }
 
@@ -149,7 +158,7 @@ fn row(row: Model) -> Result<AuditRow, StoreError> {
     Ok(AuditRow {
         id: uuid(&row.id)?,
         at: row.at,
-        by: Actor { key: row.actor, name: row.actor_name, ip: row.ip, request_id: row.request_id },
+        by: Actor { key: row.actor, name: row.actor_name, ip: row.ip, request_id: row.request_id, ..Actor::default() },
         action: row.action,
         target: row.target,
         reason: row.reason,

@@ -38,6 +38,8 @@ pub struct CallerRow {
     pub avatar: String,
     /// Tokens of this user issued until then open nothing.
     pub refused_before: Option<DateTime<Utc>>,
+    /// Whether nothing is open until the user has chosen a new password.
+    pub must_change_password: bool,
 }
 
 /// How a session was revoked.
@@ -69,6 +71,7 @@ struct SessionPart {
     lockout_reason: Option<String>,
     avatar: String,
     tokens_refused_before: Option<DateTime<Utc>>,
+    must_change_password: bool,
     #[sea_orm(nested)]
     rights: RightsPart,
 }
@@ -91,6 +94,7 @@ impl Store {
             .columns([Column::CreatedAt, Column::ExpiresAt])
             .columns([Column::RevokedAt, Column::RevokedCause, Column::RevokedReason])
             .columns([users::Column::DisabledAt, users::Column::Avatar, users::Column::TokensRefusedBefore])
+            .column(users::Column::MustChangePassword)
             .column(lockouts::Column::Until)
             .column_as(lockouts::Column::Reason, "lockout_reason")
             .join(JoinType::InnerJoin, user_of_session());
@@ -129,6 +133,7 @@ fn caller(session: Uuid, mut rows: Vec<SessionPart>) -> Option<CallerRow> {
         scopes,
         avatar: first.avatar,
         refused_before: first.tokens_refused_before,
+        must_change_password: first.must_change_password,
     })
 }
 

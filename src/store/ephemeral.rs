@@ -1,13 +1,13 @@
 //! Small values that expire, which every node sees: what nodes keep in Redis, while that is away, and what must not be lost with it.
 //! Whoever reads compares the end with a clock of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sea_orm::ActiveValue::Set;
-use sea_orm::Condition;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
+use sea_orm::{Condition, QuerySelect};
 
 use super::connection::Write;
 use super::roles::take_turn;
@@ -24,6 +24,11 @@ pub(super) struct Model {
 
 super::entity!(Ephemeral);
 
+/// What the names of locks begin with.
+const LOCKED: &str = "locked:";
+/// Locked names that are looked at, at most.
+const MAX_LOCKED: u64 = 100_000;
+
 /// What a name's failed logins and its lock are kept under, where several nodes have them.
 #[expect(missing_docs, reason = "the names say it")]
 pub struct NameKeys {
@@ -35,7 +40,7 @@ impl NameKeys {
     /// `name` is what `username_key` makes of one.
     pub fn of(name: &str) -> NameKeys {
         let digest = name_digest(name);
-        NameKeys { failures: format!("failures:{digest}"), lock: format!("locked:{digest}") }
+        NameKeys { failures: format!("failures:{digest}"), lock: format!("{LOCKED}{digest}") }
     }
 }
 
@@ -93,9 +98,16 @@ impl Store {
     /// Removes values; whether there were any.
     pub async fn remove_ephemeral(&self, names: &[String]) -> Result<bool, StoreError> {
         let tx = self.begin().await?;
-        let removed = Entity::delete_many().filter(Column::Name.is_in(names)).exec(&*tx).await?.rows_affected;
+        let removed = remove(&tx, names).await?;
         tx.commit().await?;
-        Ok(removed > 0)
+        Ok(removed)
+    }
+
+    /// The digests of the names that are locked by wrong passwords, where several nodes have them.
+    pub async fn locked_names(&self, now: DateTime<Utc>) -> Result<HashSet<String>, StoreError> {
+        let live = Condition::all().add(Column::Name.starts_with(LOCKED)).add(Column::ExpiresAt.gt(now));
+        let rows = Entity::find().filter(live).limit(MAX_LOCKED).all(self.db()).await?;
+        Ok(rows.into_iter().filter_map(|row| Some(row.name.strip_prefix(LOCKED)?.to_owned())).collect())
     }
 
     /// Deletes what has expired.
@@ -105,6 +117,11 @@ impl Store {
         tx.commit().await?;
         Ok(deleted)
     }
+}
+
+/// Removes values; whether there were any.
+pub(super) async fn remove(tx: &Write, names: &[String]) -> Result<bool, StoreError> {
+    Ok(Entity::delete_many().filter(Column::Name.is_in(names)).exec(&**tx).await?.rows_affected > 0)
 }
 
 async fn set(tx: &Write, name: &str, value: &str, until: DateTime<Utc>) -> Result<(), StoreError> {

@@ -6,6 +6,8 @@ use sea_orm::sqlx::Error as SqlxError;
 use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxMySqlError, SqlxPostgresError, SqlxSqliteError};
 
+use crate::auth::Permission;
+
 /// The error below, for the log only: it may name columns.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
@@ -27,6 +29,21 @@ pub enum StoreError {
     /// It would leave nobody who can administrate: none enabled, or all locked out.
     #[error("the last administrator must stay")]
     LastAdministrator,
+    /// It would hand on what whoever asks does not have.
+    #[error("this needs the permission {0}")]
+    Beyond(Permission),
+    /// Whoever asks is no administrator, and it is about one.
+    #[error("only an administrator may make or change an administrator")]
+    AdministratorsOnly,
+    /// The role `admin` is as it is.
+    #[error("the role admin can neither be changed nor deleted")]
+    AdminRole,
+    /// Somebody or something has it still, as `InUse("role")`.
+    #[error("the {0} is in use")]
+    InUse(&'static str),
+    /// The account belongs to another system, which keeps its name, its password and its life.
+    #[error("the account belongs to another system")]
+    Elsewhere,
     /// A setting does not work; the sentence names its key and the way out.
     #[error("{0}")]
     Settings(String),

@@ -108,6 +108,9 @@ async fn upsert(tx: &Write, who: &Foreigner, now: DateTime<Utc>) -> Result<(), S
         last_login_at: Set(None),
         tokens_refused_before: Set(None),
         foreign_roles: Set(Some(Words(who.roles.clone()))),
+        display_name: Set(String::new()),
+        email: Set(String::new()),
+        must_change_password: Set(false),
     };
     let renewed = OnConflict::columns([Column::Issuer, Column::Id])
         .update_columns([Column::Username, Column::UsernameKey, Column::ForeignRoles])

@@ -48,7 +48,7 @@ impl Store {
     ) -> Result<Option<Revocation>, StoreError> {
         let tx = self.begin().await?;
         take_turn(&tx).await?;
-        if Entity::delete_many().filter(is(user)).exec(&*tx).await?.rows_affected == 0 {
+        if !forget(&tx, user).await? {
             return Ok(None);
         }
         let new = NewRevocation {
@@ -81,6 +81,11 @@ pub(super) async fn set(tx: &Write, revocation: &Revocation, until: DateTime<Utc
         Entity::insert_many(chunk.to_vec()).on_conflict(newer).exec_without_returning(&**tx).await?;
     }
     Ok(())
+}
+
+/// Removes a user's lockout; whether there was one.
+pub(super) async fn forget(tx: &Write, user: &UserKey) -> Result<bool, StoreError> {
+    Ok(Entity::delete_many().filter(is(user)).exec(&**tx).await?.rows_affected > 0)
 }
 
 /// Until when each of these users is or was kept out.

@@ -32,7 +32,9 @@ mod page;
 mod prune;
 mod refresh;
 mod revocations;
+mod role_changes;
 mod roles;
+mod session_list;
 mod sessions;
 mod settings;
 mod signing_keys;
@@ -41,7 +43,10 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
+mod user_act;
 mod user_changes;
+mod user_import;
+mod user_list;
 mod user_roles;
 mod users;
 mod writer;
@@ -64,10 +69,15 @@ pub use page::{Page, Paging};
 pub use prune::Pruned;
 pub use refresh::Refresh;
 pub use revocations::{Audited, Kind, NewRevocation, Revocation, Targets};
+pub use role_changes::{MAX_ROLES, RoleChange};
 pub use roles::Role;
-pub use sessions::{NewSession, SessionKind, SessionQuery, SessionRow};
+pub use session_list::{SessionOrder, SessionQuery};
+pub use sessions::{NewSession, SessionKind, SessionRow};
 pub use text::{new_id, username_key};
-pub use users::{NewUser, User, UserQuery};
+pub use user_changes::{NewPassword, UserChange};
+pub use user_import::{BadRow, Import};
+pub use user_list::{UserOrder, UserQuery};
+pub use users::{NewUser, User};
 pub use writer::{Entry, LogWriter};
 
 /// What every entity has beside its columns. The table's name carries the configured prefix, which sea-orm's derive

@@ -63,6 +63,7 @@ kinds! {
     Kick = "kick", "An operator ended it.";
     Logout = "logout", "The user logged out, or ended one of their sessions.";
     Disable = "disable", "The account was disabled.";
+    Delete = "delete", "The account was deleted.";
     Password = "password", "The password was changed.";
     Replaced = "replaced", "A newer login used the limit.";
     RefreshReused = "refreshReused", "A refresh token was used twice: somebody has a copy.";
@@ -85,6 +86,8 @@ pub struct Targets {
     pub users: Vec<UserKey>,
     /// The one login of those users that stays.
     pub except: Option<Uuid>,
+    /// Everybody with one of these roles, of which what they allow has changed.
+    pub roles: Vec<String>,
 }
 
 /// A revocation to be.
@@ -307,7 +310,8 @@ mod tests {
     use crate::store::{AuditQuery, Paging};
 
     fn kick(targets: Targets, until: Option<DateTime<Utc>>) -> NewRevocation {
-        let by = Actor { key: "1".into(), name: "root".into(), ip: "127.0.0.1".into(), request_id: "r1".into() };
+        let (key, name, ip, request_id) = ("1".into(), "root".into(), "127.0.0.1".into(), "r1".into());
+        let by = Actor { key, name, ip, request_id, ..Actor::system() };
         let audit = Audited { action: "online.kick".into(), target: "bob".into(), detail: serde_json::json!({"n": 1}) };
         NewRevocation {
             targets,

@@ -5,7 +5,7 @@ use sea_orm::{QueryOrder, QuerySelect};
 use serde::{Deserialize, Serialize};
 
 use super::connection::Write;
-use super::{Store, StoreError};
+use super::{Actor, Store, StoreError};
 use crate::auth::Permissions;
 
 /// The role that may do everything; the last user who has it cannot lose it.
@@ -17,6 +17,7 @@ pub(super) struct Model {
     pub(super) name: String,
     pub(super) permissions: Words,
     pub(super) seed: bool,
+    pub(super) description: String,
 }
 
 super::entity!(Roles);
@@ -49,14 +50,27 @@ pub struct Role {
     pub permissions: Permissions,
     /// Whether it came with the schema.
     pub seed: bool,
+    /// What it is for, in a sentence; may be empty.
+    pub description: String,
 }
 
 impl Store {
     /// Every role, by name.
     pub async fn roles(&self) -> Result<Vec<Role>, StoreError> {
         let rows = Entity::find().order_by_asc(Column::Name).all(self.db()).await?;
-        let role = |row: Model| Role { permissions: row.permissions.permissions(), name: row.name, seed: row.seed };
-        Ok(rows.into_iter().map(role).collect())
+        Ok(rows.into_iter().map(Role::from).collect())
+    }
+
+    /// The role of this name.
+    pub async fn role(&self, name: &str) -> Result<Option<Role>, StoreError> {
+        Ok(Entity::find_by_id(name).one(self.db()).await?.map(Role::from))
+    }
+}
+
+impl From<Model> for Role {
+    fn from(row: Model) -> Role {
+        let permissions = row.permissions.permissions();
+        Role { name: row.name, permissions, seed: row.seed, description: row.description }
     }
 }
 
@@ -67,13 +81,31 @@ pub(super) async fn take_turn(tx: &Write) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Every one of these roles exists, or [`StoreError::NotFound`].
-pub(super) async fn check(tx: &Write, names: &[String]) -> Result<(), StoreError> {
+/// Whether somebody may give these roles, which all exist: [`StoreError::NotFound`] `role`, [`StoreError::Beyond`],
+/// [`StoreError::AdministratorsOnly`].
+pub(super) async fn check(tx: &Write, names: &[String], by: &Actor) -> Result<(), StoreError> {
+    let allowed = allowed_by(tx, names).await?;
+    within(allowed, by)?;
+    if names.iter().any(|name| name == ADMIN) && !by.makes_admins {
+        return Err(StoreError::AdministratorsOnly);
+    }
+    Ok(())
+}
+
+/// What these roles allow together; [`StoreError::NotFound`] `role` when one does not exist.
+pub(super) async fn allowed_by(tx: &Write, names: &[String]) -> Result<Permissions, StoreError> {
     let known = Entity::find().filter(Column::Name.is_in(names)).all(&**tx).await?;
-    if names.iter().all(|name| known.iter().any(|role| role.name == *name)) {
-        Ok(())
-    } else {
-        Err(StoreError::NotFound("role"))
+    if !names.iter().all(|name| known.iter().any(|role| role.name == *name)) {
+        return Err(StoreError::NotFound("role"));
+    }
+    Ok(known.iter().fold(Permissions::default(), |all, role| all | role.permissions.permissions()))
+}
+
+/// Nobody hands on what they do not have: [`StoreError::Beyond`].
+pub(super) fn within(permissions: Permissions, by: &Actor) -> Result<(), StoreError> {
+    match permissions.difference(by.grants).iter().next() {
+        Some(missing) => Err(StoreError::Beyond(missing)),
+        None => Ok(()),
     }
 }
 

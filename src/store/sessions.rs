@@ -13,7 +13,7 @@ use super::connection::Write;
 use super::revocations::{self, Kind, NewRevocation, Revocation, Targets};
 use super::roles::{Words, take_turn};
 use super::text::{CHUNK, cut, uuid};
-use super::{Actor, Page, Paging, Store, StoreError, foreign, users};
+use super::{Actor, Store, StoreError, foreign, users};
 use crate::auth::{Permissions, UserKey};
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -138,15 +138,6 @@ pub struct SessionRow {
     pub external_id: Option<String>,
 }
 
-/// Which sessions.
-#[derive(Clone, Debug)]
-pub struct SessionQuery {
-    /// Of this user; none for everybody's.
-    pub user: Option<UserKey>,
-    /// Which page.
-    pub paging: Paging,
-}
-
 impl Store {
     /// Creates a session. With a limit, the user's oldest logins beyond it end in the same transaction, and the
     /// revocation that says so is returned. [`StoreError::NotFound`] `user`, [`StoreError::Disabled`].
@@ -183,17 +174,6 @@ impl Store {
     /// Whether the session with this id is neither revoked nor expired.
     pub async fn session_stands(&self, id: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError> {
         Ok(Entity::find_by_id(id.to_string()).filter(live(now)).count(self.db()).await? > 0)
-    }
-
-    /// A page of the sessions that stand, newest first.
-    pub async fn sessions(&self, query: &SessionQuery, now: DateTime<Utc>) -> Result<Page<SessionRow>, StoreError> {
-        let mut select = Entity::find().filter(live(now));
-        if let Some(user) = &query.user {
-            select = select.filter(of(user));
-        }
-        let select = select.order_by_desc(Column::CreatedAt).order_by_desc(Column::Id);
-        let page = self.page(select, query.paging).await?;
-        Ok(Page { total: page.total, list: assemble(self, page.list).await? })
     }
 
     /// The logins that a revocation has ended: those it names, and those that its users had.
@@ -290,7 +270,7 @@ async fn end_where(tx: &Write, which: Condition, revocation: &Revocation) -> Res
     Ok(())
 }
 
-fn of(user: &UserKey) -> Condition {
+pub(super) fn of(user: &UserKey) -> Condition {
     Condition::all().add(Column::Issuer.eq(user.issuer())).add(Column::UserId.eq(user.id()))
 }
 
@@ -350,7 +330,7 @@ fn row(new: NewSession, now: DateTime<Utc>) -> ActiveModel {
     }
 }
 
-async fn assemble(store: &Store, rows: Vec<Model>) -> Result<Vec<SessionRow>, StoreError> {
+pub(super) async fn assemble(store: &Store, rows: Vec<Model>) -> Result<Vec<SessionRow>, StoreError> {
     let keys: Vec<UserKey> = rows.iter().map(|row| UserKey::new(&row.issuer, &row.user_id)).collect();
     let names = users::names(store.db(), keys.iter()).await?;
     let session = |(row, user): (Model, UserKey)| {
@@ -378,9 +358,10 @@ async fn assemble(store: &Store, rows: Vec<Model>) -> Result<Vec<SessionRow>, St
 mod tests {
     use super::*;
     use crate::store::testing::{at, login, new_session, new_user, store};
+    use crate::store::{Paging, SessionQuery};
 
     async fn standing(store: &Store, user: &UserKey) -> Vec<Uuid> {
-        let query = SessionQuery { user: Some(user.clone()), paging: Paging { page: 1, page_size: 100 } };
+        let query = SessionQuery { user: Some(user.clone()), ..SessionQuery::all(Paging { page: 1, page_size: 100 }) };
         store.sessions(&query, at(100)).await.unwrap().list.into_iter().map(|session| session.id).collect()
     }
 
@@ -422,7 +403,7 @@ mod tests {
         login(&store, &bob, 3).await;
         let seen = store.last_seen(&[bob.clone(), eve]).await.unwrap();
         assert_eq!(seen, HashMap::from([(bob.clone(), at(7))]));
-        let query = SessionQuery { user: None, paging: Paging { page: 1, page_size: 1 } };
+        let query = SessionQuery::all(Paging { page: 1, page_size: 1 });
         let newest = store.sessions(&query, at(8)).await.unwrap().list.remove(0);
         assert_eq!((newest.created_at, newest.username.as_str(), newest.user), (at(7), "bob", bob));
     }

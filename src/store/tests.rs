@@ -290,8 +290,8 @@ proptest! {
             let pages = (expected.len() as u64).div_ceil(page_size);
             let mut found = Vec::new();
             for page in 1..=pages + 1 {
-                let query = UserQuery { q: q.clone(), paging: Paging { page, page_size } };
-                let answer = store.users(&query).await.unwrap();
+                let query = UserQuery { q: q.clone(), ..UserQuery::all(Paging { page, page_size }) };
+                let answer = store.users(&query, at(0)).await.unwrap();
                 assert_eq!(answer.total, expected.len() as u64);
                 assert!(page >= pages || answer.list.len() as u64 == page_size);
                 found.extend(answer.list.into_iter().map(|user| user.username));

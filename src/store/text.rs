@@ -1,6 +1,7 @@
 //! Text and identifiers as columns take them.
 
 use chrono::{DateTime, Utc};
+use sea_orm::sea_query::LikeExpr;
 use unicode_normalization::UnicodeNormalization;
 use uuid::{NoContext, Timestamp, Uuid};
 
@@ -24,6 +25,13 @@ pub fn username_key(username: &str) -> String {
 /// At most `max` characters, without NUL, which PostgreSQL cannot store. For text that others wrote.
 pub(super) fn cut(text: &str, max: usize) -> String {
     text.chars().filter(|c| *c != '\0').take(max).collect()
+}
+
+/// A pattern for "contains"; what the caller wrote stands for itself.
+pub(super) fn contains(text: &str) -> LikeExpr {
+    let escaped: String =
+        text.chars().flat_map(|c| matches!(c, '%' | '_' | '!').then_some('!').into_iter().chain([c])).collect();
+    LikeExpr::new(format!("%{escaped}%")).escape('!')
 }
 
 /// An id column as an id.

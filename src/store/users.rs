@@ -6,12 +6,11 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{ExprTrait, LikeExpr};
-use sea_orm::{Condition, QueryOrder, QuerySelect, SqlErr};
+use sea_orm::{Condition, QuerySelect, SqlErr};
 
 use super::connection::Write;
 use super::text::{cut, new_id, username_key};
-use super::{Actor, NewAudit, Page, Paging, Store, StoreError, audit_log, lockouts, roles, user_roles};
+use super::{Actor, NewAudit, Store, StoreError, audit_log, lockouts, roles, user_roles};
 use crate::auth::UserKey;
 use crate::config::Secret;
 
@@ -30,6 +29,9 @@ pub(super) struct Model {
     pub(super) last_login_at: Option<DateTime<Utc>>,
     pub(super) tokens_refused_before: Option<DateTime<Utc>>,
     pub(super) foreign_roles: Option<roles::Words>,
+    pub(super) display_name: String,
+    pub(super) email: String,
+    pub(super) must_change_password: bool,
 }
 
 super::entity!(Users);
@@ -55,6 +57,12 @@ pub struct User {
     pub last_login_at: Option<DateTime<Utc>>,
     /// Until when a kick keeps it out; may lie in the past.
     pub locked_until: Option<DateTime<Utc>>,
+    /// How people call the user; empty for none.
+    pub display_name: String,
+    /// Empty for none.
+    pub email: String,
+    /// Whether nothing is open until a new password is chosen.
+    pub must_change_password: bool,
 }
 
 /// An account to be.
@@ -68,33 +76,20 @@ pub struct NewUser {
     pub avatar: String,
     /// Names of existing roles.
     pub roles: Vec<String>,
-}
-
-/// Which users.
-#[derive(Clone, Debug)]
-pub struct UserQuery {
-    /// Part of the username, without regard to case; empty for all.
-    pub q: String,
-    /// Which page.
-    pub paging: Paging,
+    /// How people call the user, at most 128 characters; empty for none.
+    pub display_name: String,
+    /// At most 254 characters; empty for none.
+    pub email: String,
+    /// Whether the first login must choose a new password.
+    pub must_change_password: bool,
 }
 
 impl Store {
-    /// Creates an account of our own issuer. [`StoreError::Conflict`] `username`, [`StoreError::NotFound`] `role`.
+    /// Creates an account of our own issuer. [`StoreError::Conflict`] `username`, [`StoreError::NotFound`] `role`,
+    /// [`StoreError::Beyond`], [`StoreError::AdministratorsOnly`].
     pub async fn create_user(&self, new: NewUser, by: &Actor, now: DateTime<Utc>) -> Result<User, StoreError> {
         let tx = self.begin().await?;
-        let roles = checked(&tx, &new.roles).await?;
-        let user = insert(&tx, self.own_issuer(), &new, now).await?;
-        user_roles::replace(&tx, &user, &roles).await?;
-        let detail = serde_json::json!({ "username": new.username, "roles": roles });
-        let audit = NewAudit {
-            by: by.clone(),
-            action: "user.create".into(),
-            target: user.to_string(),
-            detail,
-            ..NewAudit::at(now)
-        };
-        audit_log::insert(&*tx, vec![audit]).await?;
+        let user = create(&tx, self.own_issuer(), &new, by, now).await?;
         tx.commit().await?;
         self.user(&user).await?.ok_or(StoreError::NotFound("user"))
     }
@@ -112,17 +107,6 @@ impl Store {
             .add(Column::UsernameKey.eq(username_key(username)));
         let rows = Entity::find().filter(named).all(self.db()).await?;
         Ok(assemble(self.db(), rows).await?.pop())
-    }
-
-    /// A page of accounts, oldest first.
-    pub async fn users(&self, query: &UserQuery) -> Result<Page<User>, StoreError> {
-        let mut select = Entity::find().order_by_asc(Column::Seq);
-        let q = username_key(&query.q);
-        if !q.is_empty() {
-            select = select.filter(Expr::col((Entity, Column::UsernameKey)).like(contains(&q)));
-        }
-        let page = self.page(select, query.paging).await?;
-        Ok(Page { total: page.total, list: assemble(self.db(), page.list).await? })
     }
 }
 
@@ -145,13 +129,30 @@ pub(super) async fn locked(tx: &Write, user: &UserKey) -> Result<Model, StoreErr
     row.ok_or(StoreError::NotFound("user"))
 }
 
-/// The role names, each once and existing.
-pub(super) async fn checked(tx: &Write, names: &[String]) -> Result<Vec<String>, StoreError> {
+/// The role names, sorted, each once.
+pub(super) fn distinct(names: &[String]) -> Vec<String> {
     let mut names = names.to_vec();
     names.sort();
     names.dedup();
-    roles::check(tx, &names).await?;
-    Ok(names)
+    names
+}
+
+/// An account with its roles and its audit row.
+pub(super) async fn create(
+    tx: &Write,
+    issuer: &str,
+    new: &NewUser,
+    by: &Actor,
+    now: DateTime<Utc>,
+) -> Result<UserKey, StoreError> {
+    let roles = distinct(&new.roles);
+    roles::check(tx, &roles, by).await?;
+    let user = insert(tx, issuer, new, now).await?;
+    user_roles::replace(tx, &user, &roles).await?;
+    let detail = serde_json::json!({ "username": new.username, "roles": roles });
+    let (by, action, target) = (by.clone(), "user.create".to_owned(), user.to_string());
+    audit_log::insert(&**tx, vec![NewAudit { by, action, target, detail, ..NewAudit::at(now) }]).await?;
+    Ok(user)
 }
 
 /// The id is the row number, which is known only afterwards; until then a random one keeps the key unique.
@@ -169,6 +170,9 @@ async fn insert(tx: &Write, issuer: &str, new: &NewUser, now: DateTime<Utc>) -> 
         last_login_at: Set(None),
         tokens_refused_before: Set(None),
         foreign_roles: Set(None),
+        display_name: Set(cut(&new.display_name, 128)),
+        email: Set(cut(&new.email, 254)),
+        must_change_password: Set(new.must_change_password),
     };
     let inserted = Entity::insert(row).exec(&**tx).await.map_err(|error| match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => StoreError::Conflict("username"),
@@ -180,14 +184,8 @@ async fn insert(tx: &Write, issuer: &str, new: &NewUser, now: DateTime<Utc>) -> 
     Ok(UserKey::new(issuer, &id))
 }
 
-/// A pattern for "contains"; what the caller wrote stands for itself.
-fn contains(text: &str) -> LikeExpr {
-    let escaped: String =
-        text.chars().flat_map(|c| matches!(c, '%' | '_' | '!').then_some('!').into_iter().chain([c])).collect();
-    LikeExpr::new(format!("%{escaped}%")).escape('!')
-}
-
-async fn assemble(db: &impl ConnectionTrait, rows: Vec<Model>) -> Result<Vec<User>, StoreError> {
+/// Rows with what other tables know of them.
+pub(super) async fn assemble(db: &impl ConnectionTrait, rows: Vec<Model>) -> Result<Vec<User>, StoreError> {
     let keys: Vec<UserKey> = rows.iter().map(|row| UserKey::new(&row.issuer, &row.id)).collect();
     let mut roles = user_roles::of(db, &keys).await?;
     let locked = lockouts::of(db, &keys).await?;
@@ -200,6 +198,9 @@ async fn assemble(db: &impl ConnectionTrait, rows: Vec<Model>) -> Result<Vec<Use
         created_at: row.created_at,
         last_login_at: row.last_login_at,
         locked_until: locked.get(&key).copied(),
+        display_name: row.display_name,
+        email: row.email,
+        must_change_password: row.must_change_password,
         key,
     };
     Ok(rows.into_iter().zip(keys).map(user).collect())
@@ -237,19 +238,6 @@ mod tests {
         let refused = store.create_user(new, &Actor::system(), at(0)).await;
         assert!(matches!(refused, Err(StoreError::NotFound("role"))));
         assert!(store.user_named("bob").await.unwrap().is_none());
-    }
-
-    #[tokio::test]
-    async fn a_search_takes_wildcards_literally() {
-        let store = store().await;
-        for name in ["a_c", "abc", "100%", "wow!"] {
-            new_user(&store, name, &[]).await;
-        }
-        for (q, expected) in [("_", vec!["a_c"]), ("%", vec!["100%"]), ("!", vec!["wow!"]), ("A", vec!["a_c", "abc"])] {
-            let query = UserQuery { q: q.into(), paging: Paging { page: 1, page_size: 20 } };
-            let found: Vec<_> = store.users(&query).await.unwrap().list.into_iter().map(|user| user.username).collect();
-            assert_eq!(found, expected, "searching for {q:?}");
-        }
     }
 
     #[test]

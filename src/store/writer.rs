@@ -287,7 +287,13 @@ mod tests {
     #[tokio::test]
     async fn uses_of_a_key_become_one_and_never_go_back() {
         let (store, tasks) = (store().await, TaskTracker::new());
-        let terms = KeyTerms { name: "shop".into(), scopes: Default::default(), addresses: vec![], expires_at: None };
+        let terms = KeyTerms {
+            name: "shop".into(),
+            scopes: Default::default(),
+            addresses: vec![],
+            expires_at: None,
+            calls_per_minute: None,
+        };
         let made = store.create_api_key(&ApiKey::random(), &terms, 1, &Actor::system(), at(0)).await.unwrap();
         let writer = LogWriter::start(store.clone(), 1000, &tasks);
         for (second, ip) in [(5, "::1"), (9, "::2"), (7, "::3")] {

@@ -9,17 +9,15 @@ use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::kick::uuid;
+use super::roles::permissions;
 use super::{Done, Tag};
-use crate::auth::{Identity, KeyTerms, MAX_KEY_ADDRESSES, Permission, Permissions, masked, network};
+use crate::auth::{Identity, KeyTerms, MAX_KEY_ADDRESSES, Permission, masked, network};
 use crate::http::Problem;
 use crate::http::body::Body;
 use crate::http::page::{List, Paging};
 use crate::http::security::{MayWriteKeys, forbidden, origin};
 use crate::services::Services;
 use crate::store::ApiKeyRow;
-
-/// Scopes of a request, at most; there are fewer words than that.
-const MAX_SCOPES: usize = 64;
 
 pub(crate) struct ApiKeysApi;
 
@@ -49,6 +47,9 @@ struct KeyRow {
     /// Masked (/24, /48) without `online:ip`.
     #[oai(skip_serializing_if_is_none)]
     last_used_ip: Option<String>,
+    /// Calls it may make a minute; absent is `auth.calls_per_key`.
+    #[oai(skip_serializing_if_is_none)]
+    calls_per_minute: Option<u32>,
 }
 
 /// A key, shown once.
@@ -71,6 +72,9 @@ struct CreateKey {
     addresses: Option<Vec<String>>,
     /// Its end, at most 3650 days ahead. Absent: after `auth.key_ttl` (90 days). `null`: never.
     expires_at: MaybeUndefined<DateTime<Utc>>,
+    /// Calls it may make a minute, on all nodes together, 1 to 1,000,000; beyond, they are answered 429. Absent is
+    /// `auth.calls_per_key`. `RateLimit` of each answer says how many are left.
+    calls_per_minute: Option<u32>,
 }
 
 #[derive(ApiResponse)]
@@ -147,7 +151,7 @@ impl ApiKeysApi {
 }
 
 fn terms(request: CreateKey, caller: &Identity, services: &Services) -> Result<KeyTerms, Problem> {
-    let scopes = scopes(&request.scopes)?;
+    let scopes = permissions("scopes", &request.scopes)?;
     // Nobody hands on what they do not have.
     if let Some(missing) = scopes.difference(caller.rights.permissions).iter().next() {
         return Err(forbidden(missing));
@@ -161,17 +165,10 @@ fn terms(request: CreateKey, caller: &Identity, services: &Services) -> Result<K
             MaybeUndefined::Null => None,
             MaybeUndefined::Value(end) => Some(end),
         },
+        calls_per_minute: request.calls_per_minute,
     };
     terms.check(services.clock().now()).map_err(|(field, why)| Problem::invalid(field, why))?;
     Ok(terms)
-}
-
-fn scopes(words: &[String]) -> Result<Permissions, Problem> {
-    if words.len() > MAX_SCOPES {
-        return Err(Problem::invalid("scopes", format!("has at most {MAX_SCOPES} entries")));
-    }
-    let known = words.iter().map(|word| word.parse::<Permission>());
-    known.collect::<Result<_, _>>().map_err(|()| Problem::invalid("scopes", "holds something that is no permission"))
 }
 
 fn addresses(texts: Vec<String>) -> Result<Vec<ipnet::IpNet>, Problem> {
@@ -201,5 +198,6 @@ fn key_row(row: ApiKeyRow, caller: &Identity) -> KeyRow {
         revoked_at: row.revoked_at,
         last_used_at,
         last_used_ip: last_used_ip.map(shown),
+        calls_per_minute: row.terms.calls_per_minute,
     }
 }

@@ -15,8 +15,9 @@ use crate::config::Secret;
 use crate::http::Problem;
 use crate::http::body::Body;
 use crate::http::place::{base_path, scheme, secure_only};
-use crate::http::security::{Caller, origin, page_allowed};
+use crate::http::security::{Caller, Unchanged, origin, page_allowed};
 use crate::services::{Attempt, LoggedIn, LoginDenied, Services, Ticket};
+use crate::store::NewPassword;
 
 /// Characters of a username, at most.
 pub(crate) const MAX_USERNAME: usize = 64;
@@ -44,6 +45,8 @@ struct LoginAnswer {
     /// Seconds.
     expires_in: i64,
     user: LoginUser,
+    /// Until a new password is chosen the token opens nothing but `POST /auth/password`, `POST /auth/logout` and `GET /auth/me`.
+    must_change_password: bool,
 }
 
 #[derive(Object)]
@@ -70,6 +73,8 @@ struct Me {
     session_id: String,
     /// When the token ends.
     expires_at: DateTime<Utc>,
+    /// Whether nothing else is open until a new password is chosen.
+    must_change_password: bool,
 }
 
 #[derive(Object)]
@@ -149,7 +154,7 @@ impl AuthApi {
     #[oai(path = "/auth/logout", method = "post")]
     async fn logout(
         &self,
-        caller: Caller,
+        caller: Unchanged,
         request: &Request,
         Data(services): Data<&Services>,
         cookies: &CookieJar,
@@ -172,23 +177,24 @@ impl AuthApi {
 
     /// Who am I
     #[oai(path = "/auth/me", method = "get")]
-    async fn me(&self, caller: Caller) -> poem::Result<Json<Me>> {
+    async fn me(&self, caller: Unchanged) -> poem::Result<Json<Me>> {
         let identity = caller.0;
         Ok(Json(Me {
             permissions: identity.rights.permissions.words().into_iter().map(str::to_owned).collect(),
             session_id: identity.session.to_string(),
             expires_at: identity.expires_at,
+            must_change_password: identity.must_change_password,
             user: user(&identity),
         }))
     }
 
     /// Change my password
     ///
-    /// Ends the other sessions.
+    /// Ends the other sessions. Where a new one was asked for, everything else is open again.
     #[oai(path = "/auth/password", method = "post")]
     async fn password(
         &self,
-        caller: Caller,
+        caller: Unchanged,
         request: &Request,
         Data(services): Data<&Services>,
         body: Body<PasswordRequest>,
@@ -208,10 +214,14 @@ impl AuthApi {
             services.name_failed(&name).await.map_err(Problem::from)?;
             return Err(Problem::invalid("currentPassword", "is not your password").code("bad_credentials").into());
         }
+        if identity.must_change_password && body.new_password == body.current_password {
+            return Err(Problem::invalid("newPassword", "is the one that must be changed").into());
+        }
         let hash = Secret::new(services.passwords().hash(&body.new_password).await.map_err(hash_problem)?);
         let by = origin(request, services).actor(identity);
         let now = services.clock().now();
-        let ended = services.store().set_password_hash(&identity.user, &hash, Some(identity.session), &by, now).await;
+        let new = NewPassword { hash: &hash, must_change: false, except: Some(identity.session), reason: "" };
+        let ended = services.store().set_password_hash(&identity.user, new, &by, now).await;
         services.announce(&ended.map_err(Problem::from)?).await;
         Ok(Done::Done)
     }
@@ -229,6 +239,7 @@ fn answer(login: LoggedIn, request: &Request, services: &Services, cookies: &Coo
         // Rounded up: the token's own end is cut to a second.
         expires_in: ((login.expires_at - now).num_milliseconds() + 999) / 1000,
         user: user(&login.identity),
+        must_change_password: login.identity.must_change_password,
     })
 }
 

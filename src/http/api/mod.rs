@@ -8,6 +8,7 @@ mod kick;
 mod nodes;
 mod online;
 mod push;
+mod roles;
 mod server;
 mod sessions;
 mod users;
@@ -24,12 +25,13 @@ pub(super) fn refusal_detail(refused: crate::services::KickRefused) -> String {
 /// Every API there is.
 pub(super) type Apis = (
     auth::AuthApi,
-    sessions::SessionsApi,
+    sessions::Apis,
     online::OnlineApi,
     online::LookupApi,
     kick::KickApi,
     push::PushApi,
-    users::UsersApi,
+    users::Apis,
+    roles::RolesApi,
     api_keys::ApiKeysApi,
     jobs::JobsApi,
     nodes::NodesApi,
@@ -42,12 +44,13 @@ pub(super) type Apis = (
 pub(super) fn service(base: &str) -> OpenApiService<Apis, ()> {
     let apis = (
         auth::AuthApi,
-        sessions::SessionsApi,
+        sessions::APIS,
         online::OnlineApi,
         online::LookupApi,
         kick::KickApi,
         push::PushApi,
-        users::UsersApi,
+        users::APIS,
+        roles::RolesApi,
         api_keys::ApiKeysApi,
         jobs::JobsApi,
         nodes::NodesApi,
@@ -79,6 +82,8 @@ pub(super) enum Tag {
     Push,
     /// Accounts.
     Users,
+    /// What roles allow.
+    Roles,
     /// Keys of other programs.
     #[oai(rename = "API keys")]
     ApiKeys,

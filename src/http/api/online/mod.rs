@@ -23,8 +23,8 @@ use crate::http::security::{MayKick, MayReadOnline};
 use crate::realtime::{Column, OnlineFilter, OnlineQuery, Page, PresenceError, UserColumn, UserQuery};
 use crate::services::{Services, Whom};
 pub(crate) use lookup::LookupApi;
-pub(crate) use query::FilterFields;
-use query::{column, order, user_column};
+pub(crate) use query::{FilterFields, order};
+use query::{column, user_column};
 use rows::{OnlineClients, OnlineCounts, OnlineUserDetails, OnlineUsers, client, user};
 use why::{OnlineWhy, evidence};
 
