@@ -44,7 +44,11 @@ impl Sitter {
     }
 
     /// A kick through this caller's node ends all sockets, and the login.
-    pub(crate) async fn is_kicked<'a, D: Door + 'a>(self, caller: &TestUser, nodes: impl Iterator<Item = &'a D>) {
+    pub(crate) async fn goes_with_a_kick<'a, D: Door + 'a>(
+        self,
+        caller: &TestUser,
+        nodes: impl Iterator<Item = &'a D>,
+    ) {
         let kicked = kick(caller, &self.user).await;
         assert_eq!((kicked.status, &kicked.body["complete"]), (200, &json!(true)), "{}", kicked.text);
         for socket in self.sockets {
@@ -156,7 +160,7 @@ async fn without_the_database_nobody_logs_in_sockets_stay_for_a_while_and_all_is
     }
     let mut anns = Sitter::on(cluster.iter(), &ann).await;
     assert!(anns.is_pushed(&admin).await);
-    anns.is_kicked(&admin, cluster.iter()).await;
+    anns.goes_with_a_kick(&admin, cluster.iter()).await;
     cluster.shutdown().await;
 }
 
@@ -253,7 +257,7 @@ async fn the_others_go_on_without_a_killed_node_and_with_its_successor() {
     assert_eq!(login(&nodes[1], "bob").await, 200);
     anns.sockets.push(ann.connect(&nodes[1]).await);
     assert!(anns.is_pushed(&admin).await);
-    anns.is_kicked(&admin, nodes.iter()).await;
+    anns.goes_with_a_kick(&admin, nodes.iter()).await;
 }
 
 #[tokio::test]
@@ -274,5 +278,5 @@ async fn the_others_go_on_without_a_node_that_stands_still_and_kicks_hold_there_
     anns.sockets.push(holds_on);
     anns.stays().await;
     assert!(anns.is_pushed(&admin).await);
-    anns.is_kicked(&admin.at(&nodes[1]), nodes.iter()).await;
+    anns.goes_with_a_kick(&admin.at(&nodes[1]), nodes.iter()).await;
 }

@@ -1,10 +1,9 @@
 //! The rest of the table of failures in `docs/cluster.md`: what is on a disk, full, expired or unreadable.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rcgen::KeyPair;
+use rollcall::clock::{Clock, SystemClock};
 use serde_json::json;
 
 use crate::cluster_failures::{Sitter, kick, login, ready};
@@ -55,7 +54,7 @@ async fn with_the_databases_disk_full_sockets_and_pushes_go_on_and_what_cannot_b
     for node in nodes.iter() {
         eventually("logins are written", || async { login(node, "ann").await == 200 }).await;
     }
-    anns.is_kicked(&admin, nodes.iter()).await;
+    anns.goes_with_a_kick(&admin, nodes.iter()).await;
 }
 
 const TLS: &str = "[server.tls]\ncert = \"FOLDER/server.pem\"\nkey = \"FOLDER/server.key\"\n";
@@ -95,13 +94,13 @@ async fn a_node_whose_certificate_has_expired_keeps_its_sockets_and_takes_nobody
         assert!(anns.is_pushed(&admin.at(&nodes[number])).await);
     }
     // Connections that stand are not looked at again.
-    bobs.is_kicked(&admin, nodes.iter()).await;
+    bobs.goes_with_a_kick(&admin, nodes.iter()).await;
 
     certify(&nodes[1], authority.certificate_until(2100)).await;
     newcomer(&nodes[1]).await.unwrap();
     anns.sockets.push(ann.connect(&nodes[1]).await);
     assert!(anns.is_pushed(&admin).await);
-    anns.is_kicked(&admin, nodes.iter()).await;
+    anns.goes_with_a_kick(&admin, nodes.iter()).await;
 }
 
 const ISSUER: &str = "[[auth.issuers]]\nname = \"sso\"\nalgorithm = \"ES256\"\niss = \"https://sso\"\naudience = \"rollcall\"\n\
@@ -122,7 +121,7 @@ impl Keys {
     }
 
     fn login(&self, node: &Node, key: usize, user: &str) -> TestUser {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = SystemClock::new().now().timestamp();
         let claims = json!({"iss": "https://sso", "sub": user, "aud": "rollcall", "iat": now, "exp": now + 3_600});
         let signing = EncodingKey::from_ec_der(&self.0[key].serialize_der());
         let user = format!("sso:{user}");
@@ -172,5 +171,5 @@ async fn a_node_that_cannot_read_a_jwks_file_goes_on_with_the_keys_it_has_and_sa
     std::fs::write(nodes[1].path("jwks.json"), keys.published(2)).unwrap();
     let new = keys.login(&nodes[1], 1, "bob");
     eventually("the new key counts here too", || async { handshake(&nodes[1], &new).await == 101 }).await;
-    eves.is_kicked(&admin.at(&nodes[1]), nodes.iter()).await;
+    eves.goes_with_a_kick(&admin.at(&nodes[1]), nodes.iter()).await;
 }
