@@ -364,7 +364,7 @@ export interface paths {
         put?: never;
         /**
          * Change my password
-         * @description Ends the other sessions.
+         * @description Ends the other sessions. Where a new one was asked for, everything else is open again.
          */
         post: {
             parameters: {
@@ -1408,6 +1408,53 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/permissions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Permission words
+         * @description Each with a sentence.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["Catalogue"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/push": {
         parameters: {
             query?: never;
@@ -1457,6 +1504,209 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/roles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Roles
+         * @description All of them, by name, for whoever may see users or change roles.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["Roles"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /**
+         * Create a role
+         * @description There are at most 200.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json; charset=utf-8": components["schemas"]["CreateRole"];
+                };
+            };
+            responses: {
+                /** @description The new row. */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["Role"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/roles/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One role */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["Role"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /**
+         * Delete a role
+         * @description 409 while anybody has it, and for the role `admin`.
+         */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json; charset=utf-8": components["schemas"]["DeleteRole"];
+                };
+            };
+            responses: {
+                /** @description It is done. */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        /**
+         * Change a role
+         * @description It reaches open sockets of everybody who has it at once: `auth/changed` says what they gained and lost, and which of their
+         *     subscriptions ended. The role `admin` stays as it is: 409.
+         */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json; charset=utf-8": components["schemas"]["ChangeRole"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["Role"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         trace?: never;
     };
     "/server": {
@@ -1512,14 +1762,30 @@ export interface paths {
         };
         /**
          * Sessions
-         * @description One's own; those of others need `session:write`, and so does an API key, which has none of its own.
+         * @description One's own; those of others, and `all`, need `session:write`, and so does an API key, which has none of its own.
          */
         get: {
             parameters: {
                 query?: {
                     page?: number;
                     pageSize?: number;
+                    /** @description `createdAt`, `lastSeenAt`, `expiresAt`, `userId` or `ip`; downwards with `-` before it. Default `-createdAt`. */
+                    sort?: string;
+                    /** @description Of this user. */
                     user?: string;
+                    /** @description Everybody's. */
+                    all?: boolean;
+                    /** @description Contained in the username. */
+                    username?: string;
+                    /** @description Contained in the address; of others this needs `online:ip`. */
+                    ip?: string;
+                    device?: string;
+                    /** @description `login`, `token` or `foreign`. */
+                    kind?: string;
+                    /** @description Begun before that. */
+                    createdBefore?: string;
+                    /** @description Not used since. */
+                    seenBefore?: string;
                 };
                 header?: never;
                 path?: never;
@@ -1565,7 +1831,8 @@ export interface paths {
         put?: never;
         /**
          * A user logged out or changed role elsewhere
-         * @description For the backend whose user it is: ends one session, or all of the user, and their sockets. Asking again is fine.
+         * @description For the backend whose user it is: ends one session, or all of the user, and their sockets. Asking again is fine. With
+         *     `createdBefore` it ends what is older; the session that asks stays, and so do those of administrators where the caller is none.
          */
         post: {
             parameters: {
@@ -1615,7 +1882,10 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** End a session */
+        /**
+         * End a session
+         * @description The one that asks only with `confirmSelf`: 409.
+         */
         delete: {
             parameters: {
                 query?: never;
@@ -1667,8 +1937,20 @@ export interface paths {
                 query?: {
                     page?: number;
                     pageSize?: number;
-                    /** @description Contained in the name. */
+                    /**
+                     * @description `id` (the order in which they were created), `username`, `displayName`, `email` or `lastLoginAt`; downwards with `-` before
+                     *     it. Default `id`.
+                     */
+                    sort?: string;
+                    /** @description Contained in the name, the display name or the address. */
                     q?: string;
+                    /** @description Who was given this role here. */
+                    role?: string;
+                    disabled?: boolean;
+                    /** @description Who is kept out by a kick, or by wrong passwords. */
+                    locked?: boolean;
+                    /** @description The system whose users they are; `-` for the default one. */
+                    issuer?: string;
                 };
                 header?: never;
                 path?: never;
@@ -1736,6 +2018,62 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/users/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import users
+         * @description A file with a header: `username`, and any of `displayName`, `email`, `roles` (separated by `;`) and `password`; at most 500
+         *     accounts. Where a password is missing one is made up, and is in the answer this once; each is good for one login, which must
+         *     choose another one. All accounts are made, or none: then 422 names each bad line with its number and reason.
+         */
+        post: {
+            parameters: {
+                query?: {
+                    /** @description Only say what is wrong with the file. */
+                    dryRun?: boolean;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "text/csv": string;
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["Imported"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/users/{id}": {
         parameters: {
             query?: never;
@@ -1776,7 +2114,44 @@ export interface paths {
         };
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete a user
+         * @description The sessions end and the sockets are closed with 4403. What logs say of the user stays, and the id is never given again. A user
+         *     of another system would be back with the next token: 409, disable it instead.
+         */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json; charset=utf-8": components["schemas"]["DeleteUser"];
+                };
+            };
+            responses: {
+                /** @description It is done. */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         options?: never;
         head?: never;
         /**
@@ -1819,6 +2194,60 @@ export interface paths {
         };
         trace?: never;
     };
+    "/users/{id}/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reset a password
+         * @description Ends the user's sessions. Since a password opens all that its user may do, the caller must be allowed all of that: 403. One's own
+         *     is changed with `POST /auth/password`.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json; charset=utf-8": components["schemas"]["ResetPassword"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["Reset"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/users/{id}/unlock": {
         parameters: {
             query?: never;
@@ -1828,7 +2257,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Forget failed logins */
+        /**
+         * Unlock a user
+         * @description Forgets failed logins and the lock they made, and lifts a lockout, on every node.
+         */
         post: {
             parameters: {
                 query?: never;
@@ -1875,6 +2307,11 @@ export interface components {
         ApiKey: {
             /** @description Networks it may be used from; empty is from everywhere. */
             addresses: string[];
+            /**
+             * Format: uint32
+             * @description Calls it may make a minute; absent is `auth.calls_per_key`.
+             */
+            callsPerMinute?: number;
             /** Format: date-time */
             createdAt: string;
             /** @description Who made it: a user as on the wire, `key:` and an id, or `cli`. */
@@ -1920,16 +2357,66 @@ export interface components {
             requestId: string;
             target: string;
         };
-        /** ChangeUser */
+        /**
+         * BadLine
+         * @description A line of an import that does not fit.
+         */
+        BadLine: {
+            /** @description A sentence for people. */
+            detail: string;
+            /** @description The column, where it is one. */
+            field?: string;
+            /**
+             * Format: uint64
+             * @description Its number in the file; 1 is the header.
+             */
+            line: number;
+        };
+        /**
+         * Catalogue
+         * @description Every permission there is.
+         */
+        Catalogue: {
+            /** @description In an order that stays. */
+            list: components["schemas"]["Permission"][];
+        };
+        /** ChangeRole */
+        ChangeRole: {
+            /** @description At most 200 characters. */
+            description?: string;
+            /** @description All permission words the role shall have. Of those it has not yet, none that the caller does not have. */
+            permissions?: string[];
+            /** @description For the audit log; at most 200 characters. */
+            reason?: string;
+        };
+        /**
+         * ChangeUser
+         * @description What is absent stays as it is; all of it changes, or nothing.
+         */
         ChangeUser: {
+            /** @description Disabling ends the sessions; enabling brings none of them back. */
             disabled?: boolean;
-            /** @description All roles the user shall have. */
+            /** @description At most 128 characters; empty for none. */
+            displayName?: string;
+            /** @description At most 254 characters; empty for none. */
+            email?: string;
+            /** @description Whether the next login must choose another password. Asking for one ends the sessions, so that the next login is now. */
+            mustChangePassword?: boolean;
+            /** @description For the audit log, and for who is logged out; at most 200 characters. */
+            reason?: string;
+            /** @description All roles the user shall have. Of those the user has not yet, none may allow what the caller may not. */
             roles?: string[];
         };
         /** CreateKey */
         CreateKey: {
             /** @description Networks it may be used from, as `10.0.0.0/8` or a single address, at most 32; absent or empty is from everywhere. */
             addresses?: string[];
+            /**
+             * Format: uint32
+             * @description Calls it may make a minute, on all nodes together, 1 to 1,000,000; beyond, they are answered 429. Absent is
+             *     `auth.calls_per_key`. `RateLimit` of each answer says how many are left.
+             */
+            callsPerMinute?: number;
             /**
              * Format: date-time
              * @description Its end, at most 3650 days ahead. Absent: after `auth.key_ttl` (90 days). `null`: never.
@@ -1940,13 +2427,41 @@ export interface components {
             /** @description Permission words, none that the caller does not have. */
             scopes: string[];
         };
+        /** CreateRole */
+        CreateRole: {
+            /** @description At most 200 characters. */
+            description?: string;
+            /** @description 1 to 64 characters, without control characters, colons and slashes; stays as it is. */
+            name: string;
+            /** @description Permission words, none that the caller does not have. */
+            permissions: string[];
+        };
         /** CreateUser */
         CreateUser: {
+            /** @description How people call the user; at most 128 characters. */
+            displayName?: string;
+            /** @description At most 254 characters. */
+            email?: string;
+            /** @description Whether the first login must choose another password. Default false. */
+            mustChangePassword?: boolean;
             /** @description 10 to 128 characters. */
             password: string;
+            /** @description None may allow what the caller may not. */
             roles: string[];
             /** @description 1 to 64 characters; unique whatever the case. */
             username: string;
+        };
+        /** DeleteRole */
+        DeleteRole: {
+            /** @description For the audit log; at most 200 characters. */
+            reason?: string;
+        };
+        /** DeleteUser */
+        DeleteUser: {
+            /** @description That the caller knows it is about themself. */
+            confirmSelf?: boolean;
+            /** @description For the audit log, and for who is logged out; at most 200 characters. */
+            reason?: string;
         };
         /**
          * Drain
@@ -1980,6 +2495,8 @@ export interface components {
         };
         /** EndRequest */
         EndRequest: {
+            /** @description That the caller knows it is the session that asks. */
+            confirmSelf?: boolean;
             /** @description What the user reads; at most 200 characters. */
             reason?: string;
         };
@@ -2023,6 +2540,35 @@ export interface components {
             queueMessages: number;
             /** Format: uint32 */
             rttMs?: number;
+        };
+        /**
+         * Imported
+         * @description What became of it.
+         */
+        Imported: {
+            /** @description Whether nothing was made. */
+            dryRun: boolean;
+            /** @description What is wrong with it, for a dry run; otherwise that is a problem, and nobody is made. */
+            lines: components["schemas"]["BadLine"][];
+            /**
+             * Format: uint64
+             * @description Accounts in the file.
+             */
+            total: number;
+            /** @description The new accounts, in the order of the file; none for a dry run. */
+            users: components["schemas"]["ImportedUser"][];
+        };
+        /** ImportedUser */
+        ImportedUser: {
+            id: string;
+            /**
+             * Format: uint64
+             * @description Its line in the file.
+             */
+            line: number;
+            /** @description The one that was made up where the file has none, shown this once. */
+            password?: string;
+            username: string;
         };
         /**
          * Job
@@ -2282,6 +2828,8 @@ export interface components {
              * @description Seconds.
              */
             expiresIn: number;
+            /** @description Until a new password is chosen the token opens nothing but `POST /auth/password`, `POST /auth/logout` and `GET /auth/me`. */
+            mustChangePassword: boolean;
             tokenType: string;
             user: components["schemas"]["LoginUser"];
         };
@@ -2345,6 +2893,8 @@ export interface components {
              * @description When the token ends.
              */
             expiresAt: string;
+            /** @description Whether nothing else is open until a new password is chosen. */
+            mustChangePassword: boolean;
             permissions: string[];
             sessionId: string;
             user: components["schemas"]["LoginUser"];
@@ -2356,6 +2906,11 @@ export interface components {
         NewKey: {
             /** @description Networks it may be used from; empty is from everywhere. */
             addresses: string[];
+            /**
+             * Format: uint32
+             * @description Calls it may make a minute; absent is `auth.calls_per_key`.
+             */
+            callsPerMinute?: number;
             /** Format: date-time */
             createdAt: string;
             /** @description Who made it: a user as on the wire, `key:` and an id, or `cli`. */
@@ -2688,6 +3243,16 @@ export interface components {
             node: string;
         };
         /**
+         * Permission
+         * @description A thing that a role may allow.
+         */
+        Permission: {
+            /** @description What it allows. */
+            sentence: string;
+            /** @description As in roles, scopes and problems. */
+            word: string;
+        };
+        /**
          * Problem
          * @description The body of every failure.
          */
@@ -2698,6 +3263,8 @@ export interface components {
             detail: string;
             /** @description The field or parameter that does not fit. */
             field?: string;
+            /** @description The lines of an import that do not fit, at most 1,000. */
+            lines?: components["schemas"]["BadLine"][];
             /** @description Stands in the server's log lines, too. */
             requestId: string;
             /**
@@ -2754,6 +3321,25 @@ export interface components {
             users?: string[];
         };
         /**
+         * Reset
+         * @description The new password.
+         */
+        Reset: {
+            /** @description Whether the next login must choose another one. */
+            mustChangePassword: boolean;
+            /** @description The one that was made up, shown this once. */
+            password?: string;
+        };
+        /** ResetPassword */
+        ResetPassword: {
+            /** @description Whether it is good for one login only, which must choose another one. Default true. */
+            mustChangePassword?: boolean;
+            /** @description 10 to 128 characters; absent: one is made up, and is in the answer. */
+            password?: string;
+            /** @description For the audit log, and for who is logged out; at most 200 characters. */
+            reason?: string;
+        };
+        /**
          * RevokeAnswer
          * @description What ended.
          */
@@ -2767,6 +3353,8 @@ export interface components {
             complete: boolean;
             /** @description Of the durable row. */
             id: string;
+            /** @description Whether there are older ones yet: ask again. */
+            more: boolean;
             /**
              * Format: uint64
              * @description Sessions that stood until now.
@@ -2780,9 +3368,17 @@ export interface components {
         };
         /**
          * RevokeRequest
-         * @description Whose login is over: a user's, or one session.
+         * @description Whose login is over: a user's, one session, or what is older than a time.
          */
         RevokeRequest: {
+            /** @description Whether the session that asks ends, too, where it is among those that are older than a time. Default false. */
+            confirmSelf?: boolean;
+            /**
+             * Format: date-time
+             * @description Without `session`: only sessions that were begun before that; without `user` everybody's, at most 1,000 at a time, oldest
+             *     first.
+             */
+            createdBefore?: string;
             /** @description Whose user or session it is; absent is the default issuer. */
             issuer?: string;
             /** @description What the user reads; at most 200 characters. */
@@ -2797,6 +3393,33 @@ export interface components {
              *     tokens of another system issued until now open nothing any more.
              */
             user?: string;
+        };
+        /**
+         * Role
+         * @description A role.
+         */
+        Role: {
+            /** @description What it is for. */
+            description: string;
+            /** @description Its name, which stays. */
+            name: string;
+            /** @description Permission words. */
+            permissions: string[];
+            /** @description Whether it came with Rollcall. */
+            seed: boolean;
+            /**
+             * Format: uint64
+             * @description Users who were given it; who has it from another system is not counted.
+             */
+            users: number;
+        };
+        /**
+         * Roles
+         * @description Every role there is, at most 200.
+         */
+        Roles: {
+            /** @description By name. */
+            list: components["schemas"]["Role"][];
         };
         /**
          * Run
@@ -2862,6 +3485,8 @@ export interface components {
             clients: number;
             /** Format: date-time */
             createdAt: string;
+            /** @description Whether it is the one that asks. */
+            current: boolean;
             device: string;
             /** Format: date-time */
             expiresAt: string;
@@ -2872,8 +3497,6 @@ export interface components {
             /** Format: date-time */
             lastSeenAt: string;
             os: string;
-            /** @description Whether it is the caller's own. */
-            self: boolean;
             userId: string;
             username: string;
         };
@@ -2902,7 +3525,13 @@ export interface components {
             /** Format: date-time */
             createdAt: string;
             disabled: boolean;
+            /** @description How people call the user; may be empty. */
+            displayName: string;
+            /** @description May be empty. */
+            email: string;
             id: string;
+            /** @description The system whose user it is; empty is the default one. */
+            issuer: string;
             /** Format: date-time */
             lastLoginAt?: string;
             /**
@@ -2910,6 +3539,8 @@ export interface components {
              * @description Until when a kick keeps the user out, or wrong passwords the name.
              */
             lockedUntil?: string;
+            /** @description Whether nothing is open to the user until a new password is chosen. */
+            mustChangePassword: boolean;
             roles: string[];
             username: string;
         };
