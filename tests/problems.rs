@@ -80,6 +80,10 @@ async fn what_does_not_exist_is_404_whatever_else_is_wrong_with_the_call() {
     let session = format!("/api/v1/online/sessions/{nobody}");
     for (method, path, body) in [
         ("PATCH", "/api/v1/users/999", json!({"disabled": "x"})),
+        ("DELETE", "/api/v1/users/999", json!({"reason": 7})),
+        ("POST", "/api/v1/users/999/password", json!({"password": 7})),
+        ("PATCH", "/api/v1/roles/king", json!({"permissions": 7})),
+        ("DELETE", "/api/v1/roles/king", long.clone()),
         ("DELETE", "/api/v1/online/users/999", long.clone()),
         ("DELETE", "/api/v1/online/users/999", json!({"lockoutSeconds": 999_999_999})),
         ("DELETE", session.as_str(), long.clone()),

@@ -116,7 +116,8 @@ async fn whoever_ends_a_session_tells_its_system_unless_it_is_that_system() {
     assert_eq!((said.status, &said.body["upstream"]), (200, &json!("none")), "{}", said.text);
     app.clock.advance(Duration::from_secs(2));
     let cat = app.foreign(hotgo_token(5, "cat", "clerk", app.services.clock().now().timestamp()));
-    assert_eq!(cat.delete(&format!("/api/v1/sessions/{}", session(&cat).await), json!({})).await.status, 204);
+    let own = format!("/api/v1/sessions/{}", session(&cat).await);
+    assert_eq!(cat.delete(&own, json!({"confirmSelf": true})).await.status, 204);
     // Whatever was to be told is told before this.
     let kick = admin.delete("/api/v1/online/users/shop:2", json!({})).await;
     assert_eq!(kick.body["upstream"], "confirmed", "{}", kick.text);

@@ -11,8 +11,6 @@ export interface paths {
         /**
          * API keys
          * @description Newest first. Those that are over stay as long as logs do.
-         *
-         *     Permission: key:write.
          */
         get: {
             parameters: {
@@ -50,8 +48,6 @@ export interface paths {
          * Create an API key
          * @description The key is in this answer only. It works with `Authorization: Bearer rk_…` wherever its scopes allow, and opens no
          *     socket.
-         *
-         *     Permission: key:write.
          */
         post: {
             parameters: {
@@ -99,10 +95,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * One API key
-         * @description Permission: key:write.
-         */
+        /** One API key */
         get: {
             parameters: {
                 query?: never;
@@ -138,8 +131,6 @@ export interface paths {
         /**
          * Revoke an API key
          * @description The next call with it is 401. Its row stays as long as logs do.
-         *
-         *     Permission: key:write.
          */
         delete: {
             parameters: {
@@ -182,10 +173,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * The audit log, newest first
-         * @description Permission: audit:read.
-         */
+        /** The audit log, newest first */
         get: {
             parameters: {
                 query?: {
@@ -287,8 +275,6 @@ export interface paths {
         /**
          * Log out
          * @description Ends the session: its tokens open nothing any more, its sockets are closed.
-         *
-         *     Permission: none but a login.
          */
         post: {
             parameters: {
@@ -330,10 +316,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * Who am I
-         * @description Permission: none but a login.
-         */
+        /** Who am I */
         get: {
             parameters: {
                 query?: never;
@@ -381,9 +364,7 @@ export interface paths {
         put?: never;
         /**
          * Change my password
-         * @description Ends the other sessions.
-         *
-         *     Permission: none but a login.
+         * @description Ends the other sessions. Where a new one was asked for, everything else is open again.
          */
         post: {
             parameters: {
@@ -481,10 +462,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /**
-         * A ticket for one handshake
-         * @description Permission: none but a login.
-         */
+        /** A ticket for one handshake */
         post: {
             parameters: {
                 query?: never;
@@ -526,10 +504,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * Jobs
-         * @description Permission: monitor:read.
-         */
+        /** Jobs */
         get: {
             parameters: {
                 query?: never;
@@ -575,10 +550,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /**
-         * Run a job now
-         * @description Permission: job:run.
-         */
+        /** Run a job now */
         post: {
             parameters: {
                 query?: never;
@@ -622,10 +594,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * The last runs of a job
-         * @description Permission: monitor:read.
-         */
+        /** The last runs of a job */
         get: {
             parameters: {
                 query?: never;
@@ -671,10 +640,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * Nodes
-         * @description Permission: monitor:read.
-         */
+        /** Nodes */
         get: {
             parameters: {
                 query?: never;
@@ -724,8 +690,6 @@ export interface paths {
          * Empty a node
          * @description It is no longer ready, refuses handshakes, and tells its clients one after the other to come back, which is elsewhere. Asked
          *     again, those that are left go at the new rate. It stays so until it is resumed or restarted.
-         *
-         *     Permission: settings:write.
          */
         post: {
             parameters: {
@@ -776,10 +740,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /**
-         * Let a node take clients again
-         * @description Permission: settings:write.
-         */
+        /** Let a node take clients again */
         post: {
             parameters: {
                 query?: never;
@@ -826,8 +787,6 @@ export interface paths {
         /**
          * Clients
          * @description Sorted and filtered; `all=true` answers every row of one instant, up to `online.live_max`.
-         *
-         *     Permission: online:read.
          */
         get: {
             parameters: {
@@ -892,10 +851,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /**
-         * End a client
-         * @description Permission: online:kick.
-         */
+        /** End a client */
         delete: {
             parameters: {
                 query?: {
@@ -954,10 +910,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * Counts
-         * @description Permission: online:read.
-         */
+        /** Counts */
         get: {
             parameters: {
                 query?: never;
@@ -1006,8 +959,6 @@ export interface paths {
         /**
          * End many
          * @description Of several named, the known are ended and the others listed as `unknown`; 404 when none is known.
-         *
-         *     Permission: online:kick.
          */
         post: {
             parameters: {
@@ -1066,13 +1017,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * What became of a kick
-         * @description As of now: a node that could not be reached applies the kick when it can. One that has been silent for `cluster.dead` has
-         *     nobody any more.
-         *
-         *     Permission: online:kick.
-         */
+        /** What became of a kick */
         get: {
             parameters: {
                 query?: never;
@@ -1120,10 +1065,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /**
-         * The green dot beside your own users
-         * @description Permission: online:read.
-         */
+        /** The green dot beside your own users */
         post: {
             parameters: {
                 query?: never;
@@ -1172,10 +1114,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /**
-         * End a session
-         * @description Permission: online:kick.
-         */
+        /** End a session */
         delete: {
             parameters: {
                 query?: {
@@ -1237,8 +1176,6 @@ export interface paths {
         /**
          * Users
          * @description One row a user, however many tabs.
-         *
-         *     Permission: online:read.
          */
         get: {
             parameters: {
@@ -1292,10 +1229,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * One user
-         * @description Permission: online:read.
-         */
+        /** One user */
         get: {
             parameters: {
                 query?: never;
@@ -1328,10 +1262,7 @@ export interface paths {
         };
         put?: never;
         post?: never;
-        /**
-         * End all of a user
-         * @description Permission: online:kick.
-         */
+        /** End all of a user */
         delete: {
             parameters: {
                 query?: {
@@ -1393,10 +1324,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /**
-         * Lift a lockout
-         * @description Permission: online:kick.
-         */
+        /** Lift a lockout */
         delete: {
             parameters: {
                 query?: never;
@@ -1441,8 +1369,6 @@ export interface paths {
         /**
          * Why a user is online
          * @description The evidence (last frame, last pong, round trip, queue) and how the user went the last time.
-         *
-         *     Permission: online:read.
          */
         get: {
             parameters: {
@@ -1482,6 +1408,53 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/permissions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Permission words
+         * @description Each with a sentence.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["Catalogue"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/push": {
         parameters: {
             query?: never;
@@ -1494,8 +1467,6 @@ export interface paths {
         /**
          * Push
          * @description Zero delivered is an answer, not an error: the user is offline.
-         *
-         *     Permission: push:send.
          */
         post: {
             parameters: {
@@ -1535,7 +1506,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/server": {
+    "/roles": {
         parameters: {
             query?: never;
             header?: never;
@@ -1543,9 +1514,209 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The server
-         * @description Permission: monitor:read.
+         * Roles
+         * @description All of them, by name, for whoever may see users or change roles.
          */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["Roles"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /**
+         * Create a role
+         * @description There are at most 200.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json; charset=utf-8": components["schemas"]["CreateRole"];
+                };
+            };
+            responses: {
+                /** @description The new row. */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["Role"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/roles/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One role */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["Role"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /**
+         * Delete a role
+         * @description 409 while anybody has it, and for the role `admin`.
+         */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json; charset=utf-8": components["schemas"]["DeleteRole"];
+                };
+            };
+            responses: {
+                /** @description It is done. */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        /**
+         * Change a role
+         * @description It reaches open sockets of everybody who has it at once: `auth/changed` says what they gained and lost, and which of their
+         *     subscriptions ended. The role `admin` stays as it is: 409.
+         */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json; charset=utf-8": components["schemas"]["ChangeRole"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["Role"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        trace?: never;
+    };
+    "/server": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The server */
         get: {
             parameters: {
                 query?: never;
@@ -1591,16 +1762,30 @@ export interface paths {
         };
         /**
          * Sessions
-         * @description One's own; those of others need `session:write`, and so does an API key, which has none of its own.
-         *
-         *     Permission: none but a login or an API key.
+         * @description One's own; those of others, and `all`, need `session:write`, and so does an API key, which has none of its own.
          */
         get: {
             parameters: {
                 query?: {
                     page?: number;
                     pageSize?: number;
+                    /** @description `createdAt`, `lastSeenAt`, `expiresAt`, `userId` or `ip`; downwards with `-` before it. Default `-createdAt`. */
+                    sort?: string;
+                    /** @description Of this user. */
                     user?: string;
+                    /** @description Everybody's. */
+                    all?: boolean;
+                    /** @description Contained in the username. */
+                    username?: string;
+                    /** @description Contained in the address; of others this needs `online:ip`. */
+                    ip?: string;
+                    device?: string;
+                    /** @description `login`, `token` or `foreign`. */
+                    kind?: string;
+                    /** @description Begun before that. */
+                    createdBefore?: string;
+                    /** @description Not used since. */
+                    seenBefore?: string;
                 };
                 header?: never;
                 path?: never;
@@ -1646,9 +1831,8 @@ export interface paths {
         put?: never;
         /**
          * A user logged out or changed role elsewhere
-         * @description For the backend whose user it is: ends one session, or all of the user, and their sockets. Asking again is fine.
-         *
-         *     Permission: session:write.
+         * @description For the backend whose user it is: ends one session, or all of the user, and their sockets. Asking again is fine. With
+         *     `createdBefore` it ends what is older; the session that asks stays, and so do those of administrators where the caller is none.
          */
         post: {
             parameters: {
@@ -1700,7 +1884,7 @@ export interface paths {
         post?: never;
         /**
          * End a session
-         * @description Permission: none but a login or an API key.
+         * @description The one that asks only with `confirmSelf`: 409.
          */
         delete: {
             parameters: {
@@ -1747,17 +1931,26 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * Users
-         * @description Permission: user:read.
-         */
+        /** Users */
         get: {
             parameters: {
                 query?: {
                     page?: number;
                     pageSize?: number;
-                    /** @description Contained in the name. */
+                    /**
+                     * @description `id` (the order in which they were created), `username`, `displayName`, `email` or `lastLoginAt`; downwards with `-` before
+                     *     it. Default `id`.
+                     */
+                    sort?: string;
+                    /** @description Contained in the name, the display name or the address. */
                     q?: string;
+                    /** @description Who was given this role here. */
+                    role?: string;
+                    disabled?: boolean;
+                    /** @description Who is kept out by a kick, or by wrong passwords. */
+                    locked?: boolean;
+                    /** @description The system whose users they are; `-` for the default one. */
+                    issuer?: string;
                 };
                 header?: never;
                 path?: never;
@@ -1785,10 +1978,7 @@ export interface paths {
             };
         };
         put?: never;
-        /**
-         * Create a user
-         * @description Permission: user:write.
-         */
+        /** Create a user */
         post: {
             parameters: {
                 query?: never;
@@ -1828,6 +2018,62 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/users/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import users
+         * @description A file with a header: `username`, and any of `displayName`, `email`, `roles` (separated by `;`) and `password`; at most 500
+         *     accounts. Where a password is missing one is made up, and is in the answer this once; each is good for one login, which must
+         *     choose another one. All accounts are made, or none: then 422 names each bad line with its number and reason.
+         */
+        post: {
+            parameters: {
+                query?: {
+                    /** @description Only say what is wrong with the file. */
+                    dryRun?: boolean;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "text/csv": string;
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["Imported"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/users/{id}": {
         parameters: {
             query?: never;
@@ -1835,10 +2081,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * One user
-         * @description Permission: user:read.
-         */
+        /** One user */
         get: {
             parameters: {
                 query?: never;
@@ -1871,14 +2114,49 @@ export interface paths {
         };
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete a user
+         * @description The sessions end and the sockets are closed with 4403. What logs say of the user stays, and the id is never given again. A user
+         *     of another system would be back with the next token: 409, disable it instead.
+         */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json; charset=utf-8": components["schemas"]["DeleteUser"];
+                };
+            };
+            responses: {
+                /** @description It is done. */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         options?: never;
         head?: never;
         /**
          * Change a user
          * @description Disabling ends the sessions and closes the sockets with 4403; new roles reach open sockets at once.
-         *
-         *     Permission: user:write.
          */
         patch: {
             parameters: {
@@ -1916,6 +2194,60 @@ export interface paths {
         };
         trace?: never;
     };
+    "/users/{id}/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reset a password
+         * @description Ends the user's sessions. Since a password opens all that its user may do, the caller must be allowed all of that: 403. One's own
+         *     is changed with `POST /auth/password`.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json; charset=utf-8": components["schemas"]["ResetPassword"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["Reset"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/users/{id}/unlock": {
         parameters: {
             query?: never;
@@ -1926,8 +2258,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Forget failed logins
-         * @description Permission: user:write.
+         * Unlock a user
+         * @description Forgets failed logins and the lock they made, and lifts a lockout, on every node.
          */
         post: {
             parameters: {
@@ -1975,6 +2307,11 @@ export interface components {
         ApiKey: {
             /** @description Networks it may be used from; empty is from everywhere. */
             addresses: string[];
+            /**
+             * Format: uint32
+             * @description Calls it may make a minute; absent is `auth.calls_per_key`.
+             */
+            callsPerMinute?: number;
             /** Format: date-time */
             createdAt: string;
             /** @description Who made it: a user as on the wire, `key:` and an id, or `cli`. */
@@ -2020,16 +2357,66 @@ export interface components {
             requestId: string;
             target: string;
         };
-        /** ChangeUser */
+        /**
+         * BadLine
+         * @description A line of an import that does not fit.
+         */
+        BadLine: {
+            /** @description A sentence for people. */
+            detail: string;
+            /** @description The column, where it is one. */
+            field?: string;
+            /**
+             * Format: uint64
+             * @description Its number in the file; 1 is the header.
+             */
+            line: number;
+        };
+        /**
+         * Catalogue
+         * @description Every permission there is.
+         */
+        Catalogue: {
+            /** @description In an order that stays. */
+            list: components["schemas"]["Permission"][];
+        };
+        /** ChangeRole */
+        ChangeRole: {
+            /** @description At most 200 characters. */
+            description?: string;
+            /** @description All permission words the role shall have. Of those it has not yet, none that the caller does not have. */
+            permissions?: string[];
+            /** @description For the audit log; at most 200 characters. */
+            reason?: string;
+        };
+        /**
+         * ChangeUser
+         * @description What is absent stays as it is; all of it changes, or nothing.
+         */
         ChangeUser: {
+            /** @description Disabling ends the sessions; enabling brings none of them back. */
             disabled?: boolean;
-            /** @description All roles the user shall have. */
+            /** @description At most 128 characters; empty for none. */
+            displayName?: string;
+            /** @description At most 254 characters; empty for none. */
+            email?: string;
+            /** @description Whether the next login must choose another password. Asking for one ends the sessions, so that the next login is now. */
+            mustChangePassword?: boolean;
+            /** @description For the audit log, and for who is logged out; at most 200 characters. */
+            reason?: string;
+            /** @description All roles the user shall have. Of those the user has not yet, none may allow what the caller may not. */
             roles?: string[];
         };
         /** CreateKey */
         CreateKey: {
             /** @description Networks it may be used from, as `10.0.0.0/8` or a single address, at most 32; absent or empty is from everywhere. */
             addresses?: string[];
+            /**
+             * Format: uint32
+             * @description Calls it may make a minute, on all nodes together, 1 to 1,000,000; beyond, they are answered 429. Absent is
+             *     `auth.calls_per_key`. `RateLimit` of each answer says how many are left.
+             */
+            callsPerMinute?: number;
             /**
              * Format: date-time
              * @description Its end, at most 3650 days ahead. Absent: after `auth.key_ttl` (90 days). `null`: never.
@@ -2040,13 +2427,41 @@ export interface components {
             /** @description Permission words, none that the caller does not have. */
             scopes: string[];
         };
+        /** CreateRole */
+        CreateRole: {
+            /** @description At most 200 characters. */
+            description?: string;
+            /** @description 1 to 64 characters, without control characters, colons and slashes; stays as it is. */
+            name: string;
+            /** @description Permission words, none that the caller does not have. */
+            permissions: string[];
+        };
         /** CreateUser */
         CreateUser: {
+            /** @description How people call the user; at most 128 characters. */
+            displayName?: string;
+            /** @description At most 254 characters. */
+            email?: string;
+            /** @description Whether the first login must choose another password. Default false. */
+            mustChangePassword?: boolean;
             /** @description 10 to 128 characters. */
             password: string;
+            /** @description None may allow what the caller may not. */
             roles: string[];
             /** @description 1 to 64 characters; unique whatever the case. */
             username: string;
+        };
+        /** DeleteRole */
+        DeleteRole: {
+            /** @description For the audit log; at most 200 characters. */
+            reason?: string;
+        };
+        /** DeleteUser */
+        DeleteUser: {
+            /** @description That the caller knows it is about themself. */
+            confirmSelf?: boolean;
+            /** @description For the audit log, and for who is logged out; at most 200 characters. */
+            reason?: string;
         };
         /**
          * Drain
@@ -2080,6 +2495,8 @@ export interface components {
         };
         /** EndRequest */
         EndRequest: {
+            /** @description That the caller knows it is the session that asks. */
+            confirmSelf?: boolean;
             /** @description What the user reads; at most 200 characters. */
             reason?: string;
         };
@@ -2123,6 +2540,35 @@ export interface components {
             queueMessages: number;
             /** Format: uint32 */
             rttMs?: number;
+        };
+        /**
+         * Imported
+         * @description What became of it.
+         */
+        Imported: {
+            /** @description Whether nothing was made. */
+            dryRun: boolean;
+            /** @description What is wrong with it, for a dry run; otherwise that is a problem, and nobody is made. */
+            lines: components["schemas"]["BadLine"][];
+            /**
+             * Format: uint64
+             * @description Accounts in the file.
+             */
+            total: number;
+            /** @description The new accounts, in the order of the file; none for a dry run. */
+            users: components["schemas"]["ImportedUser"][];
+        };
+        /** ImportedUser */
+        ImportedUser: {
+            id: string;
+            /**
+             * Format: uint64
+             * @description Its line in the file.
+             */
+            line: number;
+            /** @description The one that was made up where the file has none, shown this once. */
+            password?: string;
+            username: string;
         };
         /**
          * Job
@@ -2382,6 +2828,8 @@ export interface components {
              * @description Seconds.
              */
             expiresIn: number;
+            /** @description Until a new password is chosen the token opens nothing but `POST /auth/password`, `POST /auth/logout` and `GET /auth/me`. */
+            mustChangePassword: boolean;
             tokenType: string;
             user: components["schemas"]["LoginUser"];
         };
@@ -2445,6 +2893,8 @@ export interface components {
              * @description When the token ends.
              */
             expiresAt: string;
+            /** @description Whether nothing else is open until a new password is chosen. */
+            mustChangePassword: boolean;
             permissions: string[];
             sessionId: string;
             user: components["schemas"]["LoginUser"];
@@ -2456,6 +2906,11 @@ export interface components {
         NewKey: {
             /** @description Networks it may be used from; empty is from everywhere. */
             addresses: string[];
+            /**
+             * Format: uint32
+             * @description Calls it may make a minute; absent is `auth.calls_per_key`.
+             */
+            callsPerMinute?: number;
             /** Format: date-time */
             createdAt: string;
             /** @description Who made it: a user as on the wire, `key:` and an id, or `cli`. */
@@ -2780,12 +3235,22 @@ export interface components {
         };
         /**
          * Pending
-         * @description Clients a node has not closed yet; of a node that does not answer, those that it is known to have.
+         * @description Clients a node has not closed yet.
          */
         Pending: {
             /** Format: uint64 */
             clients: number;
             node: string;
+        };
+        /**
+         * Permission
+         * @description A thing that a role may allow.
+         */
+        Permission: {
+            /** @description What it allows. */
+            sentence: string;
+            /** @description As in roles, scopes and problems. */
+            word: string;
         };
         /**
          * Problem
@@ -2798,6 +3263,8 @@ export interface components {
             detail: string;
             /** @description The field or parameter that does not fit. */
             field?: string;
+            /** @description The lines of an import that do not fit, at most 1,000. */
+            lines?: components["schemas"]["BadLine"][];
             /** @description Stands in the server's log lines, too. */
             requestId: string;
             /**
@@ -2854,6 +3321,25 @@ export interface components {
             users?: string[];
         };
         /**
+         * Reset
+         * @description The new password.
+         */
+        Reset: {
+            /** @description Whether the next login must choose another one. */
+            mustChangePassword: boolean;
+            /** @description The one that was made up, shown this once. */
+            password?: string;
+        };
+        /** ResetPassword */
+        ResetPassword: {
+            /** @description Whether it is good for one login only, which must choose another one. Default true. */
+            mustChangePassword?: boolean;
+            /** @description 10 to 128 characters; absent: one is made up, and is in the answer. */
+            password?: string;
+            /** @description For the audit log, and for who is logged out; at most 200 characters. */
+            reason?: string;
+        };
+        /**
          * RevokeAnswer
          * @description What ended.
          */
@@ -2867,6 +3353,8 @@ export interface components {
             complete: boolean;
             /** @description Of the durable row. */
             id: string;
+            /** @description Whether there are older ones yet: ask again. */
+            more: boolean;
             /**
              * Format: uint64
              * @description Sessions that stood until now.
@@ -2880,9 +3368,17 @@ export interface components {
         };
         /**
          * RevokeRequest
-         * @description Whose login is over: a user's, or one session.
+         * @description Whose login is over: a user's, one session, or what is older than a time.
          */
         RevokeRequest: {
+            /** @description Whether the session that asks ends, too, where it is among those that are older than a time. Default false. */
+            confirmSelf?: boolean;
+            /**
+             * Format: date-time
+             * @description Without `session`: only sessions that were begun before that; without `user` everybody's, at most 1,000 at a time, oldest
+             *     first.
+             */
+            createdBefore?: string;
             /** @description Whose user or session it is; absent is the default issuer. */
             issuer?: string;
             /** @description What the user reads; at most 200 characters. */
@@ -2897,6 +3393,33 @@ export interface components {
              *     tokens of another system issued until now open nothing any more.
              */
             user?: string;
+        };
+        /**
+         * Role
+         * @description A role.
+         */
+        Role: {
+            /** @description What it is for. */
+            description: string;
+            /** @description Its name, which stays. */
+            name: string;
+            /** @description Permission words. */
+            permissions: string[];
+            /** @description Whether it came with Rollcall. */
+            seed: boolean;
+            /**
+             * Format: uint64
+             * @description Users who were given it; who has it from another system is not counted.
+             */
+            users: number;
+        };
+        /**
+         * Roles
+         * @description Every role there is, at most 200.
+         */
+        Roles: {
+            /** @description By name. */
+            list: components["schemas"]["Role"][];
         };
         /**
          * Run
@@ -2962,6 +3485,8 @@ export interface components {
             clients: number;
             /** Format: date-time */
             createdAt: string;
+            /** @description Whether it is the one that asks. */
+            current: boolean;
             device: string;
             /** Format: date-time */
             expiresAt: string;
@@ -2972,8 +3497,6 @@ export interface components {
             /** Format: date-time */
             lastSeenAt: string;
             os: string;
-            /** @description Whether it is the caller's own. */
-            self: boolean;
             userId: string;
             username: string;
         };
@@ -3002,7 +3525,13 @@ export interface components {
             /** Format: date-time */
             createdAt: string;
             disabled: boolean;
+            /** @description How people call the user; may be empty. */
+            displayName: string;
+            /** @description May be empty. */
+            email: string;
             id: string;
+            /** @description The system whose user it is; empty is the default one. */
+            issuer: string;
             /** Format: date-time */
             lastLoginAt?: string;
             /**
@@ -3010,6 +3539,8 @@ export interface components {
              * @description Until when a kick keeps the user out, or wrong passwords the name.
              */
             lockedUntil?: string;
+            /** @description Whether nothing is open to the user until a new password is chosen. */
+            mustChangePassword: boolean;
             roles: string[];
             username: string;
         };

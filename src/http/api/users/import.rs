@@ -9,7 +9,6 @@ use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::param::Query;
 use poem_openapi::payload::{Json, ParsePayload, Payload};
 use poem_openapi::registry::{MetaSchemaRef, Registry};
-use poem_openapi::types::Type;
 use poem_openapi::{Object, OpenApi, impl_apirequest_for_payload};
 
 use super::rows::{check_display_name, check_email, check_roles, check_username};
@@ -241,11 +240,11 @@ impl Payload for Csv {
     }
 
     fn schema_ref() -> MetaSchemaRef {
-        String::schema_ref()
+        <String as poem_openapi::types::Type>::schema_ref()
     }
 
     fn register(registry: &mut Registry) {
-        String::register(registry);
+        <String as poem_openapi::types::Type>::register(registry);
     }
 }
 
