@@ -123,12 +123,7 @@ async fn every_role_enters_the_routes_it_may_and_no_other() {
         for (route, needed) in Route::closed(&app).await {
             // What it may do could end its session, so each call has one of its own.
             let answer = route.called_by(&app.login(role).await).await;
-            let what = format!("{role}: {route} needs {needed}");
-            if may(role, permissions, &needed) {
-                assert_let_in(&answer, &what)
-            } else {
-                assert_kept_out(&answer, &what)
-            }
+            assert_judged(&answer, role, permissions, &route, &needed);
         }
     }
     app.shutdown().await;

@@ -51,6 +51,7 @@ router.beforeEach(async (to) => {
   try {
     const session = useSessionStore()
     const loggedIn = await session.restore()
+    if (session.needsPassword && to.name !== 'account') return '/account'
     if (loggedIn && to.name === 'home') return session.can('online:read') ? '/online' : '/account'
     if (to.name === 'login') return loggedIn ? nextPath(to) : true
     if (loggedIn || to.meta.open) return true

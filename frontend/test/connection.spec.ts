@@ -19,7 +19,7 @@ const socket = vi.hoisted(() => {
 })
 vi.mock('@/realtime', () => ({ rt: socket }))
 
-const me = { user: { id: '1', username: 'a', roles: [] }, permissions: [], sessionId: 's1', expiresAt: '' }
+const me = { user: { id: '1', username: 'a', roles: [] }, permissions: [], sessionId: 's1', expiresAt: '', mustChangePassword: false }
 const end = (info: CloseInfo) => socket.emit('$closed', info)
 
 beforeEach(() => {

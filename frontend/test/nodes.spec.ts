@@ -31,7 +31,7 @@ async function settle() {
 
 async function open(nodes: Node[], permissions = ['monitor:read', 'settings:write']) {
   rest.fetchNodes.mockResolvedValue(nodes)
-  useSessionStore().me = { user: { id: '1', username: 'admin', roles: [] }, permissions, sessionId: 's0', expiresAt: '' }
+  useSessionStore().me = { user: { id: '1', username: 'admin', roles: [] }, permissions, sessionId: 's0', expiresAt: '', mustChangePassword: false }
   const page = mount({ render: () => h(NMessageProvider, null, () => h(NodesPage)) }, { attachTo: document.body, global: { plugins: [i18n] } })
   await settle()
   return page

@@ -22,7 +22,7 @@ const outcome = (part: object) => ({ matched: 3, closed: 0, pending: [], complet
 describe('the kick dialog', () => {
   beforeEach(() => {
     setActivePinia(createPinia())
-    useSessionStore().me = { user: { id: '1', username: 'admin', roles: [] }, permissions: [], sessionId: 's0', expiresAt: '' }
+    useSessionStore().me = { user: { id: '1', username: 'admin', roles: [] }, permissions: [], sessionId: 's0', expiresAt: '', mustChangePassword: false }
     rest.kick.mockReset().mockImplementation(async (_: unknown, dryRun?: boolean) => (dryRun ? outcome({}) : outcome({ dryRun: false, closed: 3 })))
     rest.push.mockReset().mockResolvedValue({ targeted: { users: 1, clients: 2 }, delivered: 2, dropped: 0 })
   })

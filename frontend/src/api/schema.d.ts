@@ -11,6 +11,8 @@ export interface paths {
         /**
          * API keys
          * @description Newest first. Those that are over stay as long as logs do.
+         *
+         *     Permission: key:write.
          */
         get: {
             parameters: {
@@ -48,6 +50,8 @@ export interface paths {
          * Create an API key
          * @description The key is in this answer only. It works with `Authorization: Bearer rk_…` wherever its scopes allow, and opens no
          *     socket.
+         *
+         *     Permission: key:write.
          */
         post: {
             parameters: {
@@ -95,7 +99,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One API key */
+        /**
+         * One API key
+         * @description Permission: key:write.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -131,6 +138,8 @@ export interface paths {
         /**
          * Revoke an API key
          * @description The next call with it is 401. Its row stays as long as logs do.
+         *
+         *     Permission: key:write.
          */
         delete: {
             parameters: {
@@ -173,7 +182,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The audit log, newest first */
+        /**
+         * The audit log, newest first
+         * @description Permission: audit:read.
+         */
         get: {
             parameters: {
                 query?: {
@@ -275,6 +287,8 @@ export interface paths {
         /**
          * Log out
          * @description Ends the session: its tokens open nothing any more, its sockets are closed.
+         *
+         *     Permission: none but a login.
          */
         post: {
             parameters: {
@@ -316,7 +330,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Who am I */
+        /**
+         * Who am I
+         * @description Permission: none but a login.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -365,6 +382,8 @@ export interface paths {
         /**
          * Change my password
          * @description Ends the other sessions. Where a new one was asked for, everything else is open again.
+         *
+         *     Permission: none but a login.
          */
         post: {
             parameters: {
@@ -462,7 +481,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** A ticket for one handshake */
+        /**
+         * A ticket for one handshake
+         * @description Permission: none but a login.
+         */
         post: {
             parameters: {
                 query?: never;
@@ -504,7 +526,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Jobs */
+        /**
+         * Jobs
+         * @description Permission: monitor:read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -550,7 +575,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Run a job now */
+        /**
+         * Run a job now
+         * @description Permission: job:run.
+         */
         post: {
             parameters: {
                 query?: never;
@@ -594,7 +622,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The last runs of a job */
+        /**
+         * The last runs of a job
+         * @description Permission: monitor:read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -640,7 +671,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Nodes */
+        /**
+         * Nodes
+         * @description Permission: monitor:read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -690,6 +724,8 @@ export interface paths {
          * Empty a node
          * @description It is no longer ready, refuses handshakes, and tells its clients one after the other to come back, which is elsewhere. Asked
          *     again, those that are left go at the new rate. It stays so until it is resumed or restarted.
+         *
+         *     Permission: settings:write.
          */
         post: {
             parameters: {
@@ -740,7 +776,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Let a node take clients again */
+        /**
+         * Let a node take clients again
+         * @description Permission: settings:write.
+         */
         post: {
             parameters: {
                 query?: never;
@@ -787,6 +826,8 @@ export interface paths {
         /**
          * Clients
          * @description Sorted and filtered; `all=true` answers every row of one instant, up to `online.live_max`.
+         *
+         *     Permission: online:read.
          */
         get: {
             parameters: {
@@ -851,7 +892,10 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** End a client */
+        /**
+         * End a client
+         * @description Permission: online:kick.
+         */
         delete: {
             parameters: {
                 query?: {
@@ -910,7 +954,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Counts */
+        /**
+         * Counts
+         * @description Permission: online:read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -959,6 +1006,8 @@ export interface paths {
         /**
          * End many
          * @description Of several named, the known are ended and the others listed as `unknown`; 404 when none is known.
+         *
+         *     Permission: online:kick.
          */
         post: {
             parameters: {
@@ -1017,7 +1066,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What became of a kick */
+        /**
+         * What became of a kick
+         * @description As of now: a node that could not be reached applies the kick when it can. One that has been silent for `cluster.dead` has
+         *     nobody any more.
+         *
+         *     Permission: online:kick.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -1065,7 +1120,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** The green dot beside your own users */
+        /**
+         * The green dot beside your own users
+         * @description Permission: online:read.
+         */
         post: {
             parameters: {
                 query?: never;
@@ -1114,7 +1172,10 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** End a session */
+        /**
+         * End a session
+         * @description Permission: online:kick.
+         */
         delete: {
             parameters: {
                 query?: {
@@ -1176,6 +1237,8 @@ export interface paths {
         /**
          * Users
          * @description One row a user, however many tabs.
+         *
+         *     Permission: online:read.
          */
         get: {
             parameters: {
@@ -1229,7 +1292,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One user */
+        /**
+         * One user
+         * @description Permission: online:read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -1262,7 +1328,10 @@ export interface paths {
         };
         put?: never;
         post?: never;
-        /** End all of a user */
+        /**
+         * End all of a user
+         * @description Permission: online:kick.
+         */
         delete: {
             parameters: {
                 query?: {
@@ -1324,7 +1393,10 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Lift a lockout */
+        /**
+         * Lift a lockout
+         * @description Permission: online:kick.
+         */
         delete: {
             parameters: {
                 query?: never;
@@ -1369,6 +1441,8 @@ export interface paths {
         /**
          * Why a user is online
          * @description The evidence (last frame, last pong, round trip, queue) and how the user went the last time.
+         *
+         *     Permission: online:read.
          */
         get: {
             parameters: {
@@ -1418,6 +1492,8 @@ export interface paths {
         /**
          * Permission words
          * @description Each with a sentence.
+         *
+         *     Permission: none but a login or an API key.
          */
         get: {
             parameters: {
@@ -1467,6 +1543,8 @@ export interface paths {
         /**
          * Push
          * @description Zero delivered is an answer, not an error: the user is offline.
+         *
+         *     Permission: push:send.
          */
         post: {
             parameters: {
@@ -1516,6 +1594,8 @@ export interface paths {
         /**
          * Roles
          * @description All of them, by name, for whoever may see users or change roles.
+         *
+         *     Permission: none but a login or an API key.
          */
         get: {
             parameters: {
@@ -1549,6 +1629,8 @@ export interface paths {
         /**
          * Create a role
          * @description There are at most 200.
+         *
+         *     Permission: role:write.
          */
         post: {
             parameters: {
@@ -1596,7 +1678,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One role */
+        /**
+         * One role
+         * @description Permission: none but a login or an API key.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -1632,6 +1717,8 @@ export interface paths {
         /**
          * Delete a role
          * @description 409 while anybody has it, and for the role `admin`.
+         *
+         *     Permission: role:write.
          */
         delete: {
             parameters: {
@@ -1672,6 +1759,8 @@ export interface paths {
          * Change a role
          * @description It reaches open sockets of everybody who has it at once: `auth/changed` says what they gained and lost, and which of their
          *     subscriptions ended. The role `admin` stays as it is: 409.
+         *
+         *     Permission: role:write.
          */
         patch: {
             parameters: {
@@ -1716,7 +1805,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The server */
+        /**
+         * The server
+         * @description Permission: monitor:read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -1763,6 +1855,8 @@ export interface paths {
         /**
          * Sessions
          * @description One's own; those of others, and `all`, need `session:write`, and so does an API key, which has none of its own.
+         *
+         *     Permission: none but a login or an API key.
          */
         get: {
             parameters: {
@@ -1833,6 +1927,8 @@ export interface paths {
          * A user logged out or changed role elsewhere
          * @description For the backend whose user it is: ends one session, or all of the user, and their sockets. Asking again is fine. With
          *     `createdBefore` it ends what is older; the session that asks stays, and so do those of administrators where the caller is none.
+         *
+         *     Permission: session:write.
          */
         post: {
             parameters: {
@@ -1885,6 +1981,8 @@ export interface paths {
         /**
          * End a session
          * @description The one that asks only with `confirmSelf`: 409.
+         *
+         *     Permission: none but a login or an API key.
          */
         delete: {
             parameters: {
@@ -1931,7 +2029,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Users */
+        /**
+         * Users
+         * @description Permission: user:read.
+         */
         get: {
             parameters: {
                 query?: {
@@ -1978,7 +2079,10 @@ export interface paths {
             };
         };
         put?: never;
-        /** Create a user */
+        /**
+         * Create a user
+         * @description Permission: user:write.
+         */
         post: {
             parameters: {
                 query?: never;
@@ -2032,6 +2136,8 @@ export interface paths {
          * @description A file with a header: `username`, and any of `displayName`, `email`, `roles` (separated by `;`) and `password`; at most 500
          *     accounts. Where a password is missing one is made up, and is in the answer this once; each is good for one login, which must
          *     choose another one. All accounts are made, or none: then 422 names each bad line with its number and reason.
+         *
+         *     Permission: user:write.
          */
         post: {
             parameters: {
@@ -2081,7 +2187,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One user */
+        /**
+         * One user
+         * @description Permission: user:read.
+         */
         get: {
             parameters: {
                 query?: never;
@@ -2118,6 +2227,8 @@ export interface paths {
          * Delete a user
          * @description The sessions end and the sockets are closed with 4403. What logs say of the user stays, and the id is never given again. A user
          *     of another system would be back with the next token: 409, disable it instead.
+         *
+         *     Permission: user:write.
          */
         delete: {
             parameters: {
@@ -2157,6 +2268,8 @@ export interface paths {
         /**
          * Change a user
          * @description Disabling ends the sessions and closes the sockets with 4403; new roles reach open sockets at once.
+         *
+         *     Permission: user:write.
          */
         patch: {
             parameters: {
@@ -2207,6 +2320,8 @@ export interface paths {
          * Reset a password
          * @description Ends the user's sessions. Since a password opens all that its user may do, the caller must be allowed all of that: 403. One's own
          *     is changed with `POST /auth/password`.
+         *
+         *     Permission: user:write.
          */
         post: {
             parameters: {
@@ -2260,6 +2375,8 @@ export interface paths {
         /**
          * Unlock a user
          * @description Forgets failed logins and the lock they made, and lifts a lockout, on every node.
+         *
+         *     Permission: user:write.
          */
         post: {
             parameters: {
@@ -3235,7 +3352,7 @@ export interface components {
         };
         /**
          * Pending
-         * @description Clients a node has not closed yet.
+         * @description Clients a node has not closed yet; of a node that does not answer, those that it is known to have.
          */
         Pending: {
             /** Format: uint64 */

@@ -78,6 +78,8 @@ export default {
     endOthersText: 'Every device except this one is logged out at once.',
     ended: '{n} session ended | {n} sessions ended',
     password: 'Change password',
+    needed: 'A new password is needed first',
+    neededLead: 'An administrator asked for it. Until then no other page works.',
     passwordLead: 'Your other sessions are logged out at once.',
     current: 'Current password',
     currentMissing: 'Enter your current password',

@@ -76,6 +76,8 @@ export default {
     endOthersText: '除当前会话外，所有设备将立即退出登录。',
     ended: '已结束 {n} 个会话',
     password: '修改密码',
+    needed: '请先设置新密码',
+    neededLead: '管理员要求您更换密码。更换之前，其他页面无法使用。',
     passwordLead: '修改后，其他会话会立即退出登录。',
     current: '当前密码',
     currentMissing: '请输入当前密码',

@@ -37,7 +37,7 @@ export const useConnectionStore = defineStore('connection', () => {
   })
 
   watch(
-    () => session.me?.sessionId,
+    () => (session.needsPassword ? undefined : session.me?.sessionId),
     (sessionId) => {
       if (sessionId) {
         closed.value = null

@@ -16,7 +16,9 @@ export const useSessionStore = defineStore('session', () => {
   const lost = ref<ApiError | null>(null)
 
   const user = computed(() => me.value?.user ?? null)
-  const can = (permission: string) => me.value?.permissions.includes(permission) ?? false
+  /** Somebody asked for a new password: until there is one, the server answers nothing else. */
+  const needsPassword = computed(() => me.value?.mustChangePassword ?? false)
+  const can = (permission: string) => !needsPassword.value && (me.value?.permissions.includes(permission) ?? false)
 
   async function login(username: string, password: string): Promise<void> {
     keepToken(await ok(api.POST('/auth/login', { body: { username, password } })))
@@ -61,5 +63,5 @@ export const useSessionStore = defineStore('session', () => {
     clear()
   })
 
-  return { me, user, lost, can, login, restore, reload, logout, clear }
+  return { me, user, lost, needsPassword, can, login, restore, reload, logout, clear }
 })
