@@ -244,7 +244,9 @@ impl<'a> Kicking<'a> {
             let _ = self.orders.send(order);
         }
         // The last ones are fewer.
-        while self.gathered.len() >= MANY || (!self.gathered.is_empty() && self.victims.len() - self.seen.kept < AT_ONCE) {
+        while self.gathered.len() >= MANY
+            || (!self.gathered.is_empty() && self.victims.len() - self.seen.kept < AT_ONCE)
+        {
             let victims: Vec<usize> = self.gathered.drain(..self.gathered.len().min(MANY)).collect();
             let sessions: Vec<&str> = victims.iter().map(|one| self.victims[*one].session.as_str()).collect();
             let body = json!({"sessions": sessions, "reason": "Truth."});
