@@ -1,5 +1,6 @@
 //! Filters, order and rows of the online list.
 
+use std::cell::LazyCell;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,19 +44,27 @@ pub(super) struct Matcher<'a> {
     users: HashSet<&'a UserKey>,
     username: Option<String>,
     text: Option<String>,
+    /// Whether the text can be a part of an id or of an address, which are made of few letters; most words cannot.
+    text_in: (bool, bool),
     whole_ip: bool,
     node: &'a str,
 }
 
 impl<'a> Matcher<'a> {
     pub(super) fn new(filter: &'a OnlineFilter, whole_ip: bool, node: &'a str) -> Matcher<'a> {
+        let text = filter.text.as_deref().map(str::to_lowercase);
+        let made_of = |more: &str| {
+            let letter = |letter: char| letter.is_ascii_hexdigit() || more.contains(letter);
+            text.as_ref().is_some_and(|text| text.chars().all(letter))
+        };
         Matcher {
+            text_in: (made_of("-"), made_of(".:/")),
             filter,
             clients: filter.clients.iter().copied().collect(),
             sessions: filter.sessions.iter().copied().collect(),
             users: filter.users.iter().collect(),
             username: filter.username.as_deref().map(str::to_lowercase),
-            text: filter.text.as_deref().map(str::to_lowercase),
+            text,
             whole_ip,
             node,
         }
@@ -63,12 +72,13 @@ impl<'a> Matcher<'a> {
 
     pub(super) fn matches(&self, client: &Client, shard: &Shard) -> bool {
         let (filter, rooms) = (self.filter, || shard.rooms_of(client.id).iter());
-        let rights = client.rights();
+        // Of many clients hardly any is in the processor's cache: what no filter asks for is not touched.
+        let rights = LazyCell::new(|| client.rights());
         let in_list = |list: &HashSet<Uuid>, id| list.is_empty() || list.contains(id);
         in_list(&self.clients, &client.id)
             && in_list(&self.sessions, &client.session)
             && (self.users.is_empty() || self.users.contains(&client.user))
-            && self.username.as_ref().is_none_or(|part| rights.username.to_lowercase().contains(part.as_str()))
+            && self.username.as_ref().is_none_or(|part| holds(&rights.username, part))
             && filter.username_is.as_ref().is_none_or(|name| **name == *rights.username)
             && !(filter.present && shard.is_leaving(client))
             && filter.app.as_ref().is_none_or(|app| *app == *client.app)
@@ -82,30 +92,33 @@ impl<'a> Matcher<'a> {
             && filter.logged_in_to.is_none_or(|to| client.logged_in_at <= to)
             && filter.ip_in.is_none_or(|network| network.contains(&self.visible(client.ip)))
             && filter.ip_contains.as_ref().is_none_or(|part| shown_ip(client.ip, self.whole_ip).contains(part.as_str()))
-            && self.text.as_ref().is_none_or(|part| self.has_text(client, rooms(), &rights.username, part))
+            && self.text.as_ref().is_none_or(|part| self.has_text(client, rooms(), part))
     }
 
-    fn has_text<'r>(
-        &self,
-        client: &Client,
-        mut rooms: impl Iterator<Item = &'r Arc<str>>,
-        username: &str,
-        part: &str,
-    ) -> bool {
-        let holds = |text: &str| text.to_lowercase().contains(part);
-        holds(username)
-            || holds(client.user.as_str())
-            || holds(&shown_ip(client.ip, self.whole_ip))
-            || holds(&client.agent.browser)
-            || holds(&client.agent.os)
-            || holds(&client.id.to_string())
-            || rooms.any(|room| holds(room))
+    fn has_text<'r>(&self, client: &Client, mut rooms: impl Iterator<Item = &'r Arc<str>>, part: &str) -> bool {
+        let (in_id, in_ip) = self.text_in;
+        holds(&client.rights().username, part)
+            || holds(client.user.as_str(), part)
+            || holds(&client.agent.browser, part)
+            || holds(&client.agent.os, part)
+            || rooms.any(|room| holds(room, part))
+            || (in_ip && shown_ip(client.ip, self.whole_ip).contains(part))
+            || (in_id && client.id.to_string().contains(part))
     }
 
     /// The address a viewer may reason about: the masked one says nothing of the host.
     fn visible(&self, ip: IpAddr) -> IpAddr {
         if self.whole_ip { ip } else { crate::auth::network_of(ip) }
     }
+}
+
+/// Whether the text has this part, which is in lower case, whatever the text's case is. Nothing is copied of ASCII, which most is.
+fn holds(text: &str, part: &str) -> bool {
+    if !text.is_ascii() {
+        return text.to_lowercase().contains(part);
+    }
+    let is_it = |window: &[u8]| window.eq_ignore_ascii_case(part.as_bytes());
+    part.is_empty() || text.as_bytes().windows(part.len()).any(is_it)
 }
 
 /// What a row is sorted by, read once: a key that changed while sorting would make the order impossible.

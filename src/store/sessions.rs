@@ -245,6 +245,12 @@ pub(super) async fn end(tx: &Write, revocation: &Revocation) -> Result<(), Store
 
 /// Notes the last use of many sessions. A time never goes back.
 pub(super) async fn mark_seen(tx: &Write, seen: BTreeMap<Uuid, DateTime<Utc>>) -> Result<(), StoreError> {
+    // A session has sockets on several nodes. Each node takes the rows in the same order, or two would wait for each other for ever.
+    let ids: Vec<String> = seen.keys().map(Uuid::to_string).collect();
+    for ids in ids.chunks(CHUNK) {
+        let rows = Entity::find().select_only().column(Column::Id).filter(Column::Id.is_in(ids));
+        rows.order_by_asc(Column::Id).lock_exclusive().into_tuple::<String>().all(&**tx).await?;
+    }
     // Whoever reports does so at ticks, so few times stand for many sessions.
     let mut by_time: BTreeMap<DateTime<Utc>, Vec<String>> = BTreeMap::new();
     for (id, at) in seen {

@@ -217,7 +217,7 @@ mod tests {
     use super::*;
     use crate::auth::{ApiKey, KeyTerms};
     use crate::store::Actor;
-    use crate::store::testing::{at, login, new_user, store};
+    use crate::store::testing::{at, login, migrated, new_user, shared, store};
 
     fn failed_login(second: i64) -> Entry {
         Entry::Login(NewLogin {
@@ -282,6 +282,29 @@ mod tests {
         writer.write(Entry::SessionSeen { id: session, at: at(8) });
         writer.flush().await;
         assert_eq!(store.session(session).await.unwrap().unwrap().last_seen_at, at(9));
+    }
+
+    #[tokio::test]
+    async fn two_nodes_that_note_the_same_sessions_do_not_lock_each_other_out() {
+        let (settings, _file) = shared().await;
+        let (one, other) = (migrated(&settings).await, Store::open(&settings).await.unwrap());
+        let bob = new_user(&one, "bob", &[]).await.key;
+        let mut sessions = Vec::new();
+        for second in 0..30 {
+            sessions.push(login(&one, &bob, second).await);
+        }
+        for round in 1..20 {
+            // Rows are written by time, and each saw the sessions in another order.
+            let seen = |place: usize| at(round * 100 + place as i64);
+            let last = sessions.len() - 1;
+            let (mut forwards, mut backwards) = (Batch::default(), Batch::default());
+            for (place, id) in sessions.iter().enumerate() {
+                forwards.add(Entry::SessionSeen { id: *id, at: seen(place) });
+                backwards.add(Entry::SessionSeen { id: *id, at: seen(last - place) });
+            }
+            let (a, b) = tokio::join!(one.write_batch(&forwards), other.write_batch(&backwards));
+            a.and(b).unwrap();
+        }
     }
 
     #[tokio::test]

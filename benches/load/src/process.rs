@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// Running; killed when dropped.
 pub(crate) struct Process {
@@ -32,6 +33,15 @@ impl Process {
             }
         }
         Duration::from_nanos(spent.values().sum())
+    }
+
+    /// From now on all its threads run on these cores.
+    pub(crate) fn run_on(&self, cores: &CpuSet) -> io::Result<()> {
+        for task in std::fs::read_dir(self.file("task"))?.flatten() {
+            let id = task.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+            sched_setaffinity(id, cores)?;
+        }
+        Ok(())
     }
 
     /// Resident memory in bytes.

@@ -176,18 +176,30 @@ pub(crate) fn text(value: &Value) -> String {
 
 /// A core for the servers and one for us; the same where there is only one.
 fn cores() -> io::Result<(CpuSet, CpuSet)> {
+    let all = all_cores()?;
+    let one = |core: usize| set_of(&[core]);
+    Ok((one(all[0]), one(*all.last().expect("a machine has a core"))))
+}
+
+/// For several servers, of which each answers for itself.
+pub(crate) fn every_core() -> io::Result<CpuSet> {
+    Ok(set_of(all_cores()?))
+}
+
+/// Those that this process had when it began.
+fn all_cores() -> io::Result<&'static [usize]> {
     static ALL: std::sync::OnceLock<Vec<usize>> = std::sync::OnceLock::new();
-    let all = match ALL.get() {
-        Some(all) => all,
+    match ALL.get() {
+        Some(all) => Ok(all),
         None => {
             let set = sched_getaffinity(None)?;
-            ALL.get_or_init(|| (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
+            Ok(ALL.get_or_init(|| (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect()))
         }
-    };
-    let one = |core: usize| {
-        let mut set = CpuSet::new();
-        set.set(core);
-        set
-    };
-    Ok((one(all[0]), one(*all.last().expect("a machine has a core"))))
+    }
+}
+
+fn set_of(cores: &[usize]) -> CpuSet {
+    let mut set = CpuSet::new();
+    cores.iter().for_each(|core| set.set(*core));
+    set
 }

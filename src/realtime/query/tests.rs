@@ -79,4 +79,10 @@ proptest! {
         let held = ["clients", "users", "sessions", "addresses", "leaving"];
         prop_assert!(manager.sizes().iter().all(|(name, entries)| *entries == 0 || !held.contains(name)));
     }
+
+    #[test]
+    fn a_part_is_found_whatever_the_case_of_either(text in "[aBcz0ëİ .-]{0,8}", part in "[aBcz0ëİ .-]{0,3}") {
+        let part = part.to_lowercase();
+        prop_assert_eq!(holds(&text, &part), text.to_lowercase().contains(&part));
+    }
 }

@@ -115,9 +115,10 @@ pub(crate) fn run(size: &Size, rollcall: &Path) -> io::Result<Report> {
     sides.come(size, clients, &mut report)?;
     sides.rest(size.rest, &mut report)?;
     sides.broadcasts(size.rounds, &mut report)?;
+    sides.connects(size, &mut report)?;
+    [&sides.many, &sides.alone].into_iter().try_for_each(Fleet::spread_out)?;
     sides.pushes(size.pushes, &mut report)?;
     sides.pages(size.pages, &mut report)?;
-    sides.connects(size, &mut report)?;
     sides.death(size, &mut report)?;
     Ok(report)
 }

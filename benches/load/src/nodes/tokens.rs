@@ -19,21 +19,25 @@ const SECRET: &[u8] = b"a secret of the load's own, which is long enough";
 const LIFE: u64 = 6 * 3600;
 
 /// Signs.
-pub(crate) struct Signer(EncodingKey);
+pub(crate) struct Signer {
+    key: EncodingKey,
+    /// Seconds since 1970, of all its tokens: who comes back shows the one that it had.
+    at: u64,
+}
 
 impl Signer {
     pub(crate) fn new() -> Signer {
-        Signer(EncodingKey::from_secret(SECRET))
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Signer { key: EncodingKey::from_secret(SECRET), at }
     }
 
     /// A token of the user of this number, of its login of that number.
     pub(crate) fn token(&self, user: usize, login: usize) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let claims = json!({
             "iss": "load", "sub": user.to_string(), "name": format!("load{user}"), "sid": format!("{user}.{login}"),
-            "iat": now, "exp": now + LIFE,
+            "iat": self.at, "exp": self.at + LIFE,
         });
-        encode(&Header::default(), &claims, &self.0).expect("HS256 signs anything")
+        encode(&Header::default(), &claims, &self.key).expect("HS256 signs anything")
     }
 }
 

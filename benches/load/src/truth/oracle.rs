@@ -14,7 +14,7 @@ use super::vanish::VANISHING;
 use crate::server::text;
 
 /// Longest wait until both agree: the goodbyes, the grace of those who were lost, and a slow machine. What differs then is wrong.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What differed at quiet points.
 #[derive(Default)]

@@ -20,14 +20,14 @@ use crate::truth::doors::Doors;
 use crate::truth::random::Random;
 
 /// Sessions that are in, or on their way out, at once.
-const AT_ONCE: usize = 200;
+const AT_ONCE: usize = 1_000;
 /// Of each, at any doors.
 const SOCKETS: usize = 2;
 /// Who ask for kicks at once: one whose node has no database waits for seconds.
-const KICKERS: usize = 24;
+const KICKERS: usize = 64;
 /// Sessions of a kick that names many.
-const MANY: usize = 10;
-/// Before a socket that was closed or refused comes again.
+const MANY: usize = 20;
+/// Before a socket that was closed or refused comes again, and before a kick that was refused is asked for again.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Longest wait for the last one to go when all is well again.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -57,7 +57,8 @@ pub(super) struct Kicks {
 struct Victim {
     /// From a greeting; empty before the first.
     session: String,
-    is_asked: bool,
+    /// No kick is asked for before; none while an answer is awaited.
+    ask_from: Option<Instant>,
     /// When the kick was answered.
     kept: Option<Instant>,
     /// Open ones, and those that will be.
@@ -145,7 +146,7 @@ impl<'a> Kicking<'a> {
         while self.seen.kept < size.kicks && begun.elapsed() < size.kicking {
             let inside = self.victims.iter().filter(|victim| victim.kept.is_none()).count();
             for _ in inside..AT_ONCE.min(size.kicks - self.seen.kept) {
-                self.victims.push(Victim { sockets: SOCKETS, ..Victim::default() });
+                self.victims.push(Victim { sockets: SOCKETS, ask_from: Some(begun), ..Victim::default() });
                 (0..SOCKETS).try_for_each(|_| self.dial(self.victims.len() - 1))?;
             }
             self.step()?;
@@ -208,7 +209,7 @@ impl<'a> Kicking<'a> {
                     self.seen.kept += 1;
                 } else {
                     // Perhaps it was done all the same, so somebody else is asked until it is promised.
-                    victim.is_asked = false;
+                    victim.ask_from = Some(Instant::now() + PAUSE);
                 }
             }
         }
@@ -217,6 +218,7 @@ impl<'a> Kicking<'a> {
 
     /// Asks for the kick of everybody who has been greeted.
     fn order(&mut self) {
+        let now = Instant::now();
         for person in self.crowd.people.values().filter(|person| !person.session_id.is_empty()) {
             let victim = &mut self.victims[person.session];
             if victim.session.is_empty() {
@@ -225,37 +227,30 @@ impl<'a> Kicking<'a> {
         }
         for number in 0..self.victims.len() {
             let victim = &mut self.victims[number];
-            if victim.session.is_empty() || victim.is_asked || victim.kept.is_some() {
+            if victim.session.is_empty() || victim.ask_from.is_none_or(|from| from > now) {
                 continue;
             }
-            victim.is_asked = true;
-            let reason = json!({"reason": "Truth."});
+            victim.ask_from = None;
             let (path, session) = (|path: &str| format!("/online/{path}"), &victim.session);
-            let order = match self.random.below(4) {
-                0 => Order {
-                    victims: vec![number],
-                    method: "DELETE",
-                    path: path(&format!("users/{}", user(number))),
-                    body: reason,
-                },
-                1 | 2 => Order {
-                    victims: vec![number],
-                    method: "DELETE",
-                    path: path(&format!("sessions/{session}")),
-                    body: reason,
-                },
+            let path = match self.random.below(4) {
+                0 => path(&format!("users/{}", user(number))),
+                1 => path(&format!("sessions/{session}")),
                 _ => {
                     self.gathered.push(number);
-                    if self.gathered.len() < MANY && self.seen.kept + AT_ONCE < self.victims.len() + MANY {
-                        continue;
-                    }
-                    let victims = std::mem::take(&mut self.gathered);
-                    let sessions: Vec<&str> = victims.iter().map(|one| self.victims[*one].session.as_str()).collect();
-                    let body = json!({"sessions": sessions, "reason": "Truth."});
-                    Order { victims, method: "POST", path: path("kick"), body }
+                    continue;
                 }
             };
+            let order = Order { victims: vec![number], method: "DELETE", path, body: json!({"reason": "Truth."}) };
             let _ = self.orders.send(order);
+        }
+        // The last ones are fewer.
+        while self.gathered.len() >= MANY
+            || (!self.gathered.is_empty() && self.victims.len() - self.seen.kept < AT_ONCE)
+        {
+            let victims: Vec<usize> = self.gathered.drain(..self.gathered.len().min(MANY)).collect();
+            let sessions: Vec<&str> = victims.iter().map(|one| self.victims[*one].session.as_str()).collect();
+            let body = json!({"sessions": sessions, "reason": "Truth."});
+            let _ = self.orders.send(Order { victims, method: "POST", path: "/online/kick".to_owned(), body });
         }
     }
 

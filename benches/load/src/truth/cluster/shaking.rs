@@ -47,7 +47,8 @@ impl Site {
                 what
             }
         };
-        interrupt::sleep(Duration::from_millis(10 + random.below(490)))?;
+        // Between two, kicks are kept again.
+        interrupt::sleep(Duration::from_millis(100 + random.below(900)))?;
         Ok(name)
     }
 
