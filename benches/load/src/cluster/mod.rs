@@ -91,7 +91,6 @@ impl Size {
                     ("CLUSTER__ANSWER_TIMEOUT", "1s"),
                 ],
                 dead: 3.0,
-                ..full
             }),
             _ => None,
         }

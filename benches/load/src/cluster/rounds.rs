@@ -174,7 +174,9 @@ impl Sides {
             let mark = self.mark()?;
             let (here, there) = self.many.again(size.again)?;
             let (cpu, _, asked) = self.since(&mark, size.again as f64)?;
-            (own.push(here), others.push(there), redis.push(cpu));
+            own.push(here);
+            others.push(there);
+            redis.push(cpu);
             calls = asked;
             alone.push(self.alone.again(size.again)?.0);
         }

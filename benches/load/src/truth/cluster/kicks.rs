@@ -272,7 +272,8 @@ impl<'a> Kicking<'a> {
                 self.seen.tried += some.len();
                 // Whoever was not refused as one who is out.
                 self.seen.let_in += some.len() - self.crowd.expired.len();
-                (self.crowd.expired.clear(), self.crowd.people.clear());
+                self.crowd.expired.clear();
+                self.crowd.people.clear();
             }
         }
         Ok(())
