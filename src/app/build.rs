@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::background::Tasks;
 use super::{App, Capacity, StartError, cluster};
-use crate::auth::{Cost, Failures, Issuers, Keyring, Passwords, Recent, RefreshTokens, Tickets, Tokens};
+use crate::auth::{Cost, Failures, Interner, Issuers, Keyring, Passwords, Recent, RefreshTokens, Tickets, Tokens};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::{Config, ConnectionPolicy};
@@ -31,6 +31,8 @@ const CONFIRMED: Duration = Duration::from_secs(60);
 
 /// Browsers that are known by name at a time. Each is a few hundred bytes.
 const MAX_AGENTS: usize = 1_000;
+/// Roles, applications and pictures that clients have in common, and as many lists of roles.
+const MAX_INTERNED: usize = 1_000;
 
 impl App {
     /// Opens and migrates the database, reads or makes the keys, and starts the jobs. Nothing listens yet. `stop` ends
@@ -125,6 +127,7 @@ fn hall(
         confirmations: Recent::new(clock.clone(), auth.max_failure_entries, CONFIRMED),
         sessions: SeenSessions::new(clock.clone(), capacity.clients, auth.remember_sessions),
         agents: Recent::new(clock.clone(), MAX_AGENTS, Duration::MAX),
+        interner: Interner::new(MAX_INTERNED),
         sender: Sender::new(&config.outgoing).map_err(StartError::Outgoing)?,
         outbox: Outbox::default(),
         overload: Overload::new(capacity.clients, config.database.max_connections),

@@ -102,13 +102,20 @@ impl<K: Hash + Eq + Clone, V> Expiring<K, V> {
         }
     }
 
-    /// Half of the places being stale pays for going over all of them.
+    /// Half of the places being stale pays for going over all of them; three quarters of the room being empty, as after a storm,
+    /// for giving it back.
     fn tidy(&mut self) {
-        if self.order.len() <= 2 * self.entries.len() + 64 {
-            return;
+        let few = 2 * self.entries.len() + 64;
+        if self.order.len() > few {
+            let entries = &self.entries;
+            self.order.retain(|(key, place)| entries.get(key).is_some_and(|entry| entry.place == *place));
         }
-        let entries = &self.entries;
-        self.order.retain(|(key, place)| entries.get(key).is_some_and(|entry| entry.place == *place));
+        if self.entries.capacity() > 2 * few {
+            self.entries.shrink_to(few);
+        }
+        if self.order.capacity() > 4 * few {
+            self.order.shrink_to(few);
+        }
     }
 }
 
@@ -162,6 +169,15 @@ mod tests {
         }
         map.insert(1, (), at(20));
         assert_eq!(map.len(), 1);
+    }
+
+    #[test]
+    fn a_storm_that_is_over_leaves_no_room_behind() {
+        let mut map = Expiring::new(100_000, TTL);
+        (0..50_000u32).for_each(|key| map.insert(key, (), at(0)));
+        map.insert(0, (), at(20));
+        assert_eq!(map.len(), 1);
+        assert!(map.entries.capacity() <= 256 && map.order.capacity() <= 512, "{}", map.entries.capacity());
     }
 
     proptest! {

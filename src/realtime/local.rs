@@ -16,7 +16,7 @@ use super::presence::{
     UserQuery, Why,
 };
 use super::query::{Instant, Matcher, UserRow, evidence, last_seen, order_users, page, row, user_row};
-use super::shard::Shard;
+use super::shard::UserEntry;
 use super::shards::Whole;
 use super::stream::{Changes, Encoded, Stream};
 use crate::auth::{Permission, UserKey};
@@ -70,8 +70,8 @@ impl LocalPresence {
         if whole.len() > self.live_max {
             return None;
         }
-        let row = |(client, shard): (&Arc<Client>, &Shard)| row(client, shard, true, &self.node, at);
-        let listed = |ids: HashSet<Uuid>| ids.into_iter().filter_map(|id| whole.client(id)).map(row);
+        let row = |listed| row(listed, true, &self.node, at);
+        let listed = |ids: HashSet<Uuid>| ids.into_iter().filter_map(|id| whole.listed(id)).map(row);
         Some(Rows {
             joined: listed(changes.joined).collect(),
             left: changes.left.into_iter().map(|(id, cause)| Left { id, cause }).collect(),
@@ -85,8 +85,8 @@ impl LocalPresence {
         let (whole, at) = (self.manager.shards().whole(), self.instant());
         let mut list = Vec::new();
         for shard in whole.shards() {
-            let matching = |client: &Arc<Client>| matcher.matches(client, shard);
-            let users = shard.users.iter().filter(|(user, entry)| entry.clients.iter().any(matching) || also(user));
+            let matching = |entry: &UserEntry| entry.clients.iter().any(|client| matcher.matches(client, entry, shard));
+            let users = shard.users.iter().filter(|(user, entry)| matching(entry) || also(user));
             list.extend(users.filter_map(|(user, entry)| user_row(user, entry, at)));
         }
         (list, state(&whole.stream, at))
@@ -120,8 +120,8 @@ impl Presence for LocalPresence {
     async fn clients(&self, query: &OnlineQuery) -> Result<Page<OnlineClient>, PresenceError> {
         let matcher = Matcher::new(&query.filter, query.whole_ip, &self.node);
         let (whole, at) = (self.manager.shards().whole(), self.instant());
-        let (page, total) = page(&whole, &matcher, query, at);
-        let list = page.iter().map(|(client, shard)| row(client, shard, query.whole_ip, &self.node, at)).collect();
+        let (page, total) = page(&whole, &matcher, query);
+        let list = page.into_iter().map(|listed| row(listed, query.whole_ip, &self.node, at)).collect();
         Ok(Page { list, total, state: state(&whole.stream, at) })
     }
 
@@ -180,7 +180,7 @@ impl Presence for LocalPresence {
     async fn subscribe(&self, client: &Arc<Client>) -> Result<(OnlineCounts, StreamState), PresenceError> {
         let mut whole = self.manager.shards().whole();
         // A socket that has just left must not be listened for, nor one whose rights have just changed.
-        if whole.client(client.id).is_some() && !client.is_shut() && client.may(Permission::OnlineRead) {
+        if whole.listed(client.id).is_some() && !client.is_shut() && client.may(Permission::OnlineRead) {
             whole.stream.subscribe(client);
         }
         Ok((whole.counts(), state(&whole.stream, self.instant())))

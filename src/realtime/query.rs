@@ -1,6 +1,6 @@
 //! Filters, order and rows of the online list.
 
-use std::cell::LazyCell;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -70,21 +70,36 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    pub(super) fn matches(&self, client: &Client, shard: &Shard) -> bool {
+    /// Those who can match at all: everybody, unless clients or users are named.
+    fn candidates<'w>(&'w self, whole: &'w Whole<'_>) -> Box<dyn Iterator<Item = Listed<'w>> + 'w> {
+        let of_user = |(entry, shard): (&'w UserEntry, &'w Shard)| {
+            entry.clients.iter().map(move |client| (&**client, entry, shard))
+        };
+        if !self.clients.is_empty() {
+            Box::new(self.clients.iter().filter_map(|id| whole.listed(*id)))
+        } else if !self.users.is_empty() {
+            Box::new(self.users.iter().filter_map(|user| whole.user(user)).flat_map(of_user))
+        } else {
+            let users = |shard: &'w Shard| shard.users.values().map(move |entry| (entry, shard));
+            Box::new(whole.shards().flat_map(users).flat_map(of_user))
+        }
+    }
+
+    pub(super) fn matches(&self, client: &Client, entry: &UserEntry, shard: &Shard) -> bool {
         let (filter, rooms) = (self.filter, || shard.rooms_of(client.id).iter());
-        // Of many clients hardly any is in the processor's cache: what no filter asks for is not touched.
-        let rights = LazyCell::new(|| client.rights());
         let in_list = |list: &HashSet<Uuid>, id| list.is_empty() || list.contains(id);
-        in_list(&self.clients, &client.id)
+        // Of many clients hardly any is in the processor's cache: what no filter asks for is not touched, and what stands in the user's
+        // entry comes first.
+        self.username.as_ref().is_none_or(|part| holds(&entry.name, part))
+            && filter.username_is.as_ref().is_none_or(|name| **name == *entry.name)
+            && !(filter.present && entry.leaving.is_some())
+            && filter.node.as_ref().is_none_or(|node| *node == *self.node)
+            && in_list(&self.clients, &client.id)
             && in_list(&self.sessions, &client.session)
             && (self.users.is_empty() || self.users.contains(&client.user))
-            && self.username.as_ref().is_none_or(|part| holds(&rights.username, part))
-            && filter.username_is.as_ref().is_none_or(|name| **name == *rights.username)
-            && !(filter.present && shard.is_leaving(client))
             && filter.app.as_ref().is_none_or(|app| *app == *client.app)
             && filter.room.as_ref().is_none_or(|room| rooms().any(|joined| **joined == **room))
-            && filter.role.as_ref().is_none_or(|role| rights.roles.iter().any(|has| **has == **role))
-            && filter.node.as_ref().is_none_or(|node| *node == *self.node)
+            && filter.role.as_ref().is_none_or(|role| client.rights().roles.iter().any(|has| **has == **role))
             && filter.device.as_ref().is_none_or(|device| *device == client.agent.device)
             && filter.connected_from.is_none_or(|from| client.connected_at >= from)
             && filter.connected_to.is_none_or(|to| client.connected_at <= to)
@@ -92,15 +107,22 @@ impl<'a> Matcher<'a> {
             && filter.logged_in_to.is_none_or(|to| client.logged_in_at <= to)
             && filter.ip_in.is_none_or(|network| network.contains(&self.visible(client.ip)))
             && filter.ip_contains.as_ref().is_none_or(|part| shown_ip(client.ip, self.whole_ip).contains(part.as_str()))
-            && self.text.as_ref().is_none_or(|part| self.has_text(client, rooms(), part))
+            && self.text.as_ref().is_none_or(|part| self.has_text(client, entry, rooms(), part))
     }
 
-    fn has_text<'r>(&self, client: &Client, mut rooms: impl Iterator<Item = &'r Arc<str>>, part: &str) -> bool {
+    fn has_text<'r>(
+        &self,
+        client: &Client,
+        entry: &UserEntry,
+        mut rooms: impl Iterator<Item = &'r Arc<str>>,
+        part: &str,
+    ) -> bool {
         let (in_id, in_ip) = self.text_in;
-        holds(&client.rights().username, part)
-            || holds(client.user.as_str(), part)
+        // Browsers are few, and each is in memory once.
+        holds(&client.agent.os, part)
             || holds(&client.agent.browser, part)
-            || holds(&client.agent.os, part)
+            || holds(&entry.name, part)
+            || holds(client.user.as_str(), part)
             || rooms.any(|room| holds(room, part))
             || (in_ip && shown_ip(client.ip, self.whole_ip).contains(part))
             || (in_id && client.id.to_string().contains(part))
@@ -128,7 +150,7 @@ enum Key<'a> {
     Address(IpAddr),
     Id(Uuid),
     Text(&'a str),
-    Name(Arc<str>),
+    Name(Cow<'a, str>),
 }
 
 /// A [`Key`] that can travel: of another node's row, for pages far down.
@@ -147,27 +169,23 @@ impl From<Key<'_>> for Place {
             Key::Address(ip) => Place::Address(ip),
             Key::Id(id) => Place::Id(id),
             Key::Text(text) => Place::Text(text.into()),
-            Key::Name(name) => Place::Text(name),
+            Key::Name(name) => Place::Text(name.into()),
         }
     }
 }
 
-/// A listed client and the shard it is in.
-type Listed<'a> = (&'a Client, &'a Shard);
+/// A listed client, its user's entry, and the shard both are in.
+pub(super) type Listed<'a> = (&'a Client, &'a UserEntry, &'a Shard);
 
 /// The matching clients of a page in order, and how many match. The page is selected before it is sorted, and nothing is copied
 /// of the others.
 pub(super) fn page<'a>(
     whole: &'a Whole<'_>,
-    matcher: &Matcher<'_>,
+    matcher: &'a Matcher<'_>,
     query: &OnlineQuery,
-    at: Instant,
 ) -> (Vec<Listed<'a>>, usize) {
-    let mut found: Vec<(Key<'a>, Listed<'a>)> = Vec::new();
-    for shard in whole.shards() {
-        let matching = shard.everyone().filter(|client| matcher.matches(client, shard));
-        found.extend(matching.map(|client| (key(client, query, at), (&**client, shard))));
-    }
+    let matching = matcher.candidates(whole).filter(|(client, entry, shard)| matcher.matches(client, entry, shard));
+    let mut found: Vec<(Key<'a>, Listed<'a>)> = matching.map(|listed| (key(&listed, query), listed)).collect();
     let total = found.len();
     let order = |a: &(Key<'a>, Listed<'a>), b: &(Key<'a>, Listed<'a>)| {
         let order = if query.descending { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) };
@@ -186,7 +204,7 @@ pub(super) fn page<'a>(
     (page.into_iter().map(|(_, listed)| listed).collect(), total)
 }
 
-fn key<'a>(client: &'a Client, query: &OnlineQuery, at: Instant) -> Key<'a> {
+fn key<'a>((client, entry, _): &Listed<'a>, query: &OnlineQuery) -> Key<'a> {
     match query.sort {
         Column::Id => Key::Id(client.id),
         Column::Ip if query.whole_ip => Key::Address(client.ip),
@@ -194,10 +212,11 @@ fn key<'a>(client: &'a Client, query: &OnlineQuery, at: Instant) -> Key<'a> {
         Column::Os => Key::Text(&client.agent.os),
         Column::Browser => Key::Text(&client.agent.browser),
         Column::FirstTime => Key::Number(client.logged_in_at.timestamp()),
-        Column::HeartbeatTime | Column::LastSeenAt => Key::Number(at.wall(client.last_frame()).timestamp_millis()),
+        // By the clock that all clients of this node have in common.
+        Column::HeartbeatTime | Column::LastSeenAt => Key::Number(client.last_frame().as_millis() as i64),
         Column::App => Key::Text(&client.app),
         Column::UserId => user_key(client.user.as_str()),
-        Column::Username => Key::Name(lowercase(client.rights().username.clone())),
+        Column::Username => Key::Name(lowercase(&entry.name)),
         Column::SessionId => Key::Id(client.session),
         Column::ConnectedAt => Key::Number(client.connected_at.timestamp_millis()),
         Column::Device => Key::Text(&client.agent.device),
@@ -212,11 +231,12 @@ fn key<'a>(client: &'a Client, query: &OnlineQuery, at: Instant) -> Key<'a> {
 
 /// Where the clients of a page stand.
 pub(super) fn places(page: &[Listed<'_>], query: &OnlineQuery, node: &Arc<str>, at: Instant) -> Vec<(Place, Uuid)> {
-    let place = |client| match query.sort {
+    let place = |listed: &Listed<'_>| match query.sort {
         Column::Node => Place::Text(node.clone()),
-        _ => key(client, query, at).into(),
+        Column::HeartbeatTime | Column::LastSeenAt => Place::Number(at.wall(listed.0.last_frame()).timestamp_millis()),
+        _ => key(listed, query).into(),
     };
-    page.iter().map(|(client, _)| (place(client), client.id)).collect()
+    page.iter().map(|listed| (place(listed), listed.0.id)).collect()
 }
 
 /// The ids of the page among the first places of each node.
@@ -259,7 +279,7 @@ fn row_key<'a>(row: &'a OnlineClient, query: &OnlineQuery) -> Key<'a> {
         Column::HeartbeatTime | Column::LastSeenAt => Key::Number(row.last_seen_at.timestamp_millis()),
         Column::App => Key::Text(&row.app),
         Column::UserId => user_key(&row.user_id),
-        Column::Username => Key::Name(lowercase(row.username.clone())),
+        Column::Username => Key::Name(lowercase(&row.username)),
         Column::SessionId => Key::Id(row.session_id),
         Column::ConnectedAt => Key::Number(row.connected_at.timestamp_millis()),
         Column::Device => Key::Text(&row.device),
@@ -277,17 +297,16 @@ fn user_key(user: &str) -> Key<'_> {
 }
 
 /// The same name where it is in lower case already, as most are.
-fn lowercase(name: Arc<str>) -> Arc<str> {
+fn lowercase(name: &str) -> Cow<'_, str> {
     if name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
-        name
+        name.into()
     } else {
         name.to_lowercase().into()
     }
 }
 
 /// The row of a client.
-pub(super) fn row(client: &Client, shard: &Shard, whole_ip: bool, node: &Arc<str>, at: Instant) -> OnlineClient {
-    let rights = client.rights();
+pub(super) fn row((client, entry, shard): Listed<'_>, whole_ip: bool, node: &Arc<str>, at: Instant) -> OnlineClient {
     let seen = at.wall(client.last_frame());
     OnlineClient {
         id: client.id,
@@ -298,10 +317,10 @@ pub(super) fn row(client: &Client, shard: &Shard, whole_ip: bool, node: &Arc<str
         heartbeat_time: seen.timestamp(),
         app: client.app.clone(),
         user_id: client.user.to_string(),
-        username: rights.username.clone(),
+        username: entry.name.clone(),
         avatar: client.avatar.clone(),
         session_id: client.session,
-        roles: rights.roles.clone(),
+        roles: client.rights().roles.clone(),
         rooms: shard.rooms_of(client.id).to_vec(),
         connected_at: client.connected_at,
         last_seen_at: seen,
@@ -311,7 +330,7 @@ pub(super) fn row(client: &Client, shard: &Shard, whole_ip: bool, node: &Arc<str
         frames_in: client.frames_in(),
         frames_out: client.frames_out(),
         queue_bytes: client.waiting().1,
-        leaving: shard.is_leaving(client),
+        leaving: entry.leaving.is_some(),
     }
 }
 
@@ -325,15 +344,14 @@ pub(super) struct UserRow {
 /// The row of a user; none without a client.
 pub(super) fn user_row(user: &UserKey, entry: &UserEntry, at: Instant) -> Option<UserRow> {
     let newest = entry.clients.last()?;
-    let rights = newest.rights();
     let mut sessions: Vec<Uuid> = entry.clients.iter().map(|client| client.session).collect();
     sessions.sort_unstable();
     sessions.dedup();
     let row = OnlineUser {
         user: user.clone(),
-        username: rights.username.clone(),
+        username: entry.name.clone(),
         avatar: newest.avatar.clone(),
-        roles: rights.roles.clone(),
+        roles: newest.rights().roles.clone(),
         sessions: sessions.len(),
         clients: entry.clients.len(),
         first_seen_at: entry.since,

@@ -51,6 +51,8 @@ pub(super) struct ShardLimits {
 }
 
 pub(super) struct UserEntry {
+    /// As the user's newest client, or the last change of rights, has it: here, so that a list looks into no client for it.
+    pub(super) name: Arc<str>,
     /// Oldest first. Most users have one or two.
     pub(super) clients: SmallVec<[Arc<Client>; 2]>,
     pub(super) since: DateTime<Utc>,
@@ -113,11 +115,14 @@ impl Shard {
 
     /// A new client. A lost one that kept its user online is gone now: the user came back.
     pub(super) fn add(&mut self, client: Arc<Client>) {
+        let name = client.rights().username.clone();
         let entry = self.users.entry(client.user.clone()).or_insert_with(|| UserEntry {
+            name: name.clone(),
             clients: SmallVec::new(),
             since: client.connected_at,
             leaving: None,
         });
+        entry.name = name;
         let ghost = entry.leaving.take().and_then(|grace| Some((entry.clients.first()?.id, grace.cause)));
         let first = entry.clients.is_empty() || ghost.is_some();
         entry.clients.push(client.clone());
@@ -197,7 +202,9 @@ impl Shard {
     /// Gives all clients of a user new rights; those whose rights changed. Who may no longer see the list is no longer told of its
     /// differences.
     pub(super) fn set_rights(&mut self, user: &UserKey, rights: &Arc<Rights>) -> Vec<Changed> {
-        let clients = self.users.get(user).map(|entry| entry.clients.clone()).unwrap_or_default();
+        let Some(entry) = self.users.get_mut(user) else { return Vec::new() };
+        entry.name = rights.username.clone();
+        let clients = entry.clients.clone();
         let mut changed = Vec::new();
         for client in clients {
             let (before, after) = (client.set_rights(rights), client.rights());

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use uuid::Uuid;
 
-use super::client::Client;
 use super::presence::OnlineCounts;
-use super::shard::{Gone, Shard, ShardLimits};
+use super::query::Listed;
+use super::shard::{Gone, Shard, ShardLimits, UserEntry};
 use super::stream::Stream;
 use crate::auth::UserKey;
 
@@ -27,6 +27,7 @@ pub(super) struct Shards {
 
 /// All shards and the stream at one instant.
 pub(super) struct Whole<'a> {
+    all: &'a Shards,
     shards: Vec<MutexGuard<'a, Shard>>,
     pub(super) stream: MutexGuard<'a, Stream>,
 }
@@ -73,7 +74,7 @@ impl Shards {
     /// All of them at one instant.
     pub(super) fn whole(&self) -> Whole<'_> {
         let shards = self.each().collect();
-        Whole { shards, stream: self.stream() }
+        Whole { all: self, shards, stream: self.stream() }
     }
 
     /// The stream of differences alone. Nobody who holds it may ask for a shard.
@@ -92,10 +93,17 @@ impl Whole<'_> {
         self.shards.iter().map(Deref::deref)
     }
 
-    /// A listed client and the shard it is in.
-    pub(super) fn client(&self, id: Uuid) -> Option<(&Arc<Client>, &Shard)> {
+    /// A client, where it is listed.
+    pub(super) fn listed(&self, id: Uuid) -> Option<Listed<'_>> {
         let shard = &*self.shards[usize::from(id.as_bytes()[15]) % SHARDS];
-        Some((shard.clients.get(&id)?, shard))
+        let client = shard.clients.get(&id)?;
+        Some((client, shard.users.get(&client.user)?, shard))
+    }
+
+    /// A user's entry and the shard it is in.
+    pub(super) fn user(&self, user: &UserKey) -> Option<(&UserEntry, &Shard)> {
+        let shard = &*self.shards[self.all.place(user)];
+        Some((shard.users.get(user)?, shard))
     }
 
     /// Listed clients.

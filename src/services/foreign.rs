@@ -62,7 +62,8 @@ impl Services {
 
     pub(super) fn with_foreign_roles(&self, user: &UserKey, rights: Rights) -> Rights {
         let permissions = rights.permissions | self.issuers().permissions(user, &rights.roles);
-        Rights { permissions, ..rights }
+        // Many users have the same roles.
+        Rights { permissions, roles: self.0.interner.list(&rights.roles), ..rights }
     }
 
     /// Makes rows for a user of another system, and a login of theirs, that never came here, so that they can be revoked.

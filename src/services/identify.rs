@@ -218,12 +218,12 @@ impl Services {
         let identity = Identity {
             user: row.user.clone(),
             session: row.session,
-            app: row.app.as_str().into(),
+            app: self.0.interner.text(&row.app),
             rights: Arc::new(self.with_foreign_roles(&row.user, row.rights.clone())),
             expires_at: row.expires_at,
             session_expires_at: row.expires_at,
             logged_in_at: row.created_at,
-            avatar: row.avatar.as_str().into(),
+            avatar: self.0.interner.text(&row.avatar),
             must_change_password: row.must_change_password,
         };
         Seen { row, identity, at }

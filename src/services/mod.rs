@@ -48,7 +48,7 @@ pub use readiness::{NotReady, Readiness, Ready};
 pub use tickets::Ticket;
 pub use upstream::Outbox;
 
-use crate::auth::{Failures, Identity, Issuers, Keyring, Passwords, Recent, RefreshTokens, Tickets, Tokens};
+use crate::auth::{Failures, Identity, Interner, Issuers, Keyring, Passwords, Recent, RefreshTokens, Tickets, Tokens};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -98,6 +98,8 @@ pub struct Parts {
     pub sessions: SeenSessions,
     /// What the `User-Agent`s of late mean, each once.
     pub agents: Recent<String, Arc<Agent>>,
+    /// Roles, applications and pictures of clients, each once.
+    pub interner: Interner,
     /// Calls to other systems.
     pub sender: Sender,
     /// Wakes the worker that makes the calls of the outbox.

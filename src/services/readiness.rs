@@ -84,6 +84,7 @@ impl Services {
             ("confirmed_tokens", self.0.confirmations.len()),
             ("remembered_sessions", self.0.sessions.len()),
             ("user_agents", self.agents().len()),
+            ("interned", self.0.interner.len()),
             ("password_computations", self.passwords().admitted()),
             ("log_rows_waiting", self.writer().waiting()),
         ]);

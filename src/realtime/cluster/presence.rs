@@ -249,7 +249,7 @@ impl ClusterPresence {
         let matcher = Matcher::new(&query.filter, query.whole_ip, self.local.node());
         let (whole, at) = (self.local.manager().shards().whole(), self.local.instant());
         let query = from_the_top(query);
-        let (listed, total) = page(&whole, &matcher, &query, at);
+        let (listed, total) = page(&whole, &matcher, &query);
         (places(&listed, &query, self.local.node(), at), total)
     }
 

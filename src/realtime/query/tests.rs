@@ -45,10 +45,10 @@ proptest! {
         let mut rows = Vec::new();
         for offset in (0..=people.len()).step_by(limit) {
             let query = OnlineQuery { filter: filter.clone(), sort: column, descending, offset, limit, whole_ip: true };
-            let (page, total) = page(&whole, &matcher, &query, at);
+            let (page, total) = page(&whole, &matcher, &query);
             prop_assert_eq!(total, people.len());
             prop_assert_eq!(page.len(), limit.min(people.len() - offset));
-            rows.extend(page.iter().map(|(client, shard)| row(client, shard, true, &node, at)));
+            rows.extend(page.into_iter().map(|listed| row(listed, true, &node, at)));
         }
         drop(whole);
         let mut ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::fleet::Fleet;
 use super::{Size, WARM};
+use crate::bytes::Bytes;
 use crate::interrupt;
 use crate::machine::kernel_memory;
 use crate::measure::spread;
@@ -57,6 +58,7 @@ impl Sides {
     pub(super) fn come(&mut self, size: &Size, clients: usize, report: &mut Report) -> io::Result<()> {
         let Sides { many, alone, ground, .. } = self;
         let before = [resident(many), resident(alone), vec![ground.redis.process.rss(), kernel_memory()]];
+        let parts = [Bytes::of(&many.nodes[0]), Bytes::of(&alone.nodes[0])];
         let begun = Instant::now();
         let (open, first) = many.open(clients)?;
         let took = begun.elapsed().as_secs_f64();
@@ -91,6 +93,12 @@ impl Sides {
             report.note(format!("a client of each node has {:.2} KB, of so few", spread(&each).1));
         }
         let one = grown(resident(alone), &before[1], clients)[0];
+        for (name, node, before) in
+            [("one of the nodes", &many.nodes[0], &parts[0]), ("the one that is alone", &alone.nodes[0], &parts[1])]
+        {
+            let bytes = Bytes::of(node).since(before, (clients - WARM) as f64);
+            bytes.into_iter().for_each(|line| report.note(format!("{name}, {line}")));
+        }
         let redis = (ground.redis.process.rss() - before[2][0]) / many.all() as f64 / 1024.0;
         let kernel = (kernel - before[2][1]) / (many.all() + clients) as f64 / 1024.0;
         report.note(format!(
