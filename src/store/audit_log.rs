@@ -1,12 +1,13 @@
 //! Who did what to whom, and why. Acts write their row in their own transaction; what only reads goes through the
 //! [`LogWriter`](super::LogWriter).
 
-use chrono::{DateTime, Utc};
-use sea_orm::ActiveValue::Set;
-use sea_orm::QueryOrder;
+use chrono::{DateTime, SubsecRound, Utc};
 use sea_orm::entity::prelude::*;
+use sea_orm::{Condition, IntoActiveModel, QueryOrder, QuerySelect, Select};
 use uuid::Uuid;
 
+use super::log_chains::{Link, Place};
+use super::log_people::{self, ABOUT, BY};
 use super::text::{cut, new_id, uuid};
 use super::{Page, Paging, Store, StoreError};
 use crate::auth::Permissions;
@@ -24,6 +25,11 @@ pub(super) struct Model {
     pub(super) detail: Json,
     pub(super) ip: String,
     pub(super) request_id: String,
+    pub(super) chain: Option<String>,
+    pub(super) seq: Option<i64>,
+    pub(super) hash: Option<String>,
+    pub(super) by_digest: Option<String>,
+    pub(super) about_digest: Option<String>,
 }
 
 super::entity!(AuditLog);
@@ -37,6 +43,8 @@ pub struct Actor {
     pub name: String,
     /// The address it came from; empty for none.
     pub ip: String,
+    /// Its `User-Agent`, at most 512 bytes of it; empty for none.
+    pub user_agent: String,
     /// The request it came with; empty for none.
     pub request_id: String,
     /// What they may hand on to others: nobody gives what they do not have.
@@ -99,7 +107,7 @@ pub struct AuditRow {
     pub id: Uuid,
     /// When.
     pub at: DateTime<Utc>,
-    /// Who, through what.
+    /// Who, through what. Names and addresses are empty once they are erased.
     pub by: Actor,
     /// What.
     pub action: String,
@@ -109,15 +117,27 @@ pub struct AuditRow {
     pub reason: String,
     /// What else matters.
     pub detail: serde_json::Value,
+    /// Its chain and its number there, if it has any.
+    pub place: Option<(String, i64)>,
+    /// Whether something of it was erased.
+    pub erased: bool,
 }
 
-/// Which rows.
-#[derive(Clone, Debug)]
+/// Which rows; what is none filters nothing.
+#[derive(Clone, Debug, Default)]
 pub struct AuditQuery {
-    /// Exactly this action; none for all.
+    /// Exactly this action; all that begin with it when it ends with a dot.
     pub action: Option<String>,
-    /// Exactly this actor's key; none for all.
+    /// Exactly this actor's key.
     pub actor: Option<String>,
+    /// Exactly this target.
+    pub target: Option<String>,
+    /// Exactly this address.
+    pub ip: Option<String>,
+    /// Not before.
+    pub from: Option<DateTime<Utc>>,
+    /// Before.
+    pub to: Option<DateTime<Utc>>,
     /// Which page.
     pub paging: Paging,
 }
@@ -125,44 +145,204 @@ pub struct AuditQuery {
 impl Store {
     /// A page of the audit log, newest first.
     pub async fn audit(&self, query: &AuditQuery) -> Result<Page<AuditRow>, StoreError> {
-        let mut select = Entity::find().order_by_desc(Column::At).order_by_desc(Column::Id);
-        if let Some(action) = &query.action {
-            select = select.filter(Column::Action.eq(action));
+        let page = self.page(selected(query), query.paging).await?;
+        Ok(Page { list: self.audit_rows(page.list).await?, total: page.total })
+    }
+
+    /// The rows that a page would show after this one, at most so many.
+    pub async fn audit_after(
+        &self,
+        query: &AuditQuery,
+        after: Option<(DateTime<Utc>, Uuid)>,
+        limit: u64,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        let select = selected(query).filter(older(after)).limit(limit);
+        self.audit_rows(select.all(self.db()).await?).await
+    }
+
+    /// One row.
+    pub async fn audit_row(&self, id: Uuid) -> Result<Option<AuditRow>, StoreError> {
+        let found = Entity::find_by_id(id.to_string()).all(self.db()).await?;
+        Ok(self.audit_rows(found).await?.pop())
+    }
+
+    async fn audit_rows(&self, models: Vec<Model>) -> Result<Vec<AuditRow>, StoreError> {
+        let ids: Vec<&str> = models.iter().map(|row| row.id.as_str()).collect();
+        let mut people = log_people::beside(self.db(), &ids).await?;
+        let mut rows = Vec::new();
+        for model in models {
+            let mut part = |part: &str| people.remove(&(model.id.clone(), part.to_owned()));
+            rows.push(row((part(BY), part(ABOUT)), model)?);
         }
-        if let Some(actor) = &query.actor {
-            select = select.filter(Column::Actor.eq(actor));
-        }
-        self.page(select, query.paging).await?.try_map(row)
+        Ok(rows)
     }
 }
 
-/// Writes rows.
-pub(super) async fn insert(db: &impl ConnectionTrait, rows: Vec<NewAudit>) -> Result<(), StoreError> {
-    let rows = rows.into_iter().map(|new| ActiveModel {
-        id: Set(new_id(new.at).to_string()),
-        at: Set(new.at),
-        actor: Set(cut(&new.by.key, 320)),
-        actor_name: Set(cut(&new.by.name, 128)),
-        action: Set(cut(&new.action, 64)),
-        target: Set(cut(&new.target, 320)),
-        reason: Set(cut(&new.reason, 200)),
-        detail: Set(new.detail),
-        ip: Set(cut(&new.by.ip, 45)),
-        request_id: Set(cut(&new.by.request_id, 64)),
+fn selected(query: &AuditQuery) -> Select<Entity> {
+    let action = query.action.as_deref().map(|action| match action.ends_with('.') {
+        true => Column::Action.starts_with(action),
+        false => Column::Action.eq(action),
     });
-    Entity::insert_many(rows).exec_without_returning(db).await?;
-    Ok(())
+    let ip = query.ip.as_deref().map(|ip| {
+        let beside = log_people::rows_by(log_people::Column::Ip.eq(ip).into());
+        Condition::any().add(Column::Ip.eq(ip)).add(Column::Id.in_subquery(beside))
+    });
+    let which = Condition::all()
+        .add_option(action)
+        .add_option(query.actor.as_deref().map(|actor| Column::Actor.eq(actor)))
+        .add_option(query.target.as_deref().map(|target| Column::Target.eq(target)))
+        .add_option(query.from.map(|from| Column::At.gte(from)))
+        .add_option(query.to.map(|to| Column::At.lt(to)))
+        .add_option(ip);
+    Entity::find().filter(which).order_by_desc(Column::At).order_by_desc(Column::Id)
 }
 
-fn row(row: Model) -> Result<AuditRow, StoreError> {
+fn older(after: Option<(DateTime<Utc>, Uuid)>) -> Condition {
+    Condition::all().add_option(after.map(|(at, id)| {
+        let same = Condition::all().add(Column::At.eq(at)).add(Column::Id.lt(id.to_string()));
+        Condition::any().add(Column::At.lt(at)).add(same)
+    }))
+}
+
+/// What these acts say of whom they are done to is that person's; everything else is the server's.
+const ABOUT_PEOPLE: [&str; 5] = ["lockout.", "online.", "session.", "token.", "user."];
+
+/// Writes rows, each at the place that its chain gives it.
+pub(super) async fn append(
+    db: &impl ConnectionTrait,
+    rows: Vec<NewAudit>,
+    mut place: impl FnMut(&[String]) -> Place,
+) -> Result<(), StoreError> {
+    let (mut models, mut people) = (Vec::new(), Vec::new());
+    for new in rows {
+        let (mut model, parts) = model(new);
+        let Place { chain, seq, hash } = place(&says(&model));
+        (model.chain, model.seq, model.hash) = (Some(chain), Some(seq), Some(hash));
+        models.push(model.into_active_model().reset_all());
+        people.extend(parts);
+    }
+    Entity::insert_many(models).exec_without_returning(db).await?;
+    log_people::insert(db, people).await
+}
+
+fn model(new: NewAudit) -> (Model, Vec<log_people::Model>) {
+    let (id, at) = (new_id(new.at).to_string(), new.at.trunc_subsecs(6));
+    let (actor, target) = (cut(&new.by.key, 320), cut(&new.target, 320));
+    let by = log_people::Model {
+        name: cut(&new.by.name, 128),
+        ip: cut(&new.by.ip, 45),
+        user_agent: cut(&new.by.user_agent, 512),
+        ..log_people::Model::of(&id, BY, Some(actor.clone()))
+    };
+    let (mut reason, mut detail, mut about) = (cut(&new.reason, 200), new.detail, None);
+    if ABOUT_PEOPLE.iter().any(|word| new.action.starts_with(word)) {
+        // Several at once are nobody's alone: that goes with the row.
+        let subject = Some(target.clone()).filter(|target| !target.contains(' '));
+        about = Some(log_people::Model {
+            reason: std::mem::take(&mut reason),
+            detail: std::mem::replace(&mut detail, serde_json::json!({})).to_string(),
+            ..log_people::Model::of(&id, ABOUT, subject)
+        });
+    }
+    let model = Model {
+        id,
+        at,
+        actor,
+        actor_name: String::new(),
+        action: cut(&new.action, 64),
+        target,
+        reason,
+        detail,
+        ip: String::new(),
+        request_id: cut(&new.by.request_id, 64),
+        chain: None,
+        seq: None,
+        hash: None,
+        by_digest: Some(by.digest()),
+        about_digest: about.as_ref().map(log_people::Model::digest),
+    };
+    (model, std::iter::once(by).chain(about).collect())
+}
+
+/// What a row's hash covers. The columns that stay empty are covered, too: filled they would be shown.
+fn says(row: &Model) -> Vec<String> {
+    let digest = |digest: &Option<String>| digest.clone().unwrap_or_default();
+    vec![
+        row.id.clone(),
+        row.at.timestamp_micros().to_string(),
+        row.actor.clone(),
+        row.actor_name.clone(),
+        row.action.clone(),
+        row.target.clone(),
+        row.reason.clone(),
+        row.detail.to_string(),
+        row.ip.clone(),
+        row.request_id.clone(),
+        digest(&row.by_digest),
+        digest(&row.about_digest),
+    ]
+}
+
+/// The rows of a chain after one, in order.
+pub(super) async fn links(
+    db: &impl ConnectionTrait,
+    chain: &str,
+    after: i64,
+    limit: u64,
+) -> Result<Vec<Link>, StoreError> {
+    let select = Entity::find().filter(Column::Chain.eq(chain)).filter(Column::Seq.gt(after));
+    let rows = select.order_by_asc(Column::Seq).order_by_asc(Column::Id).limit(limit).all(db).await?;
+    let link = |row: Model| Link {
+        says: says(&row),
+        seq: row.seq.unwrap_or_default(),
+        hash: row.hash.unwrap_or_default(),
+        at: row.at,
+        parts: [(BY, row.by_digest), (ABOUT, row.about_digest)]
+            .into_iter()
+            .filter_map(|(part, digest)| Some((part, digest?)))
+            .collect(),
+        id: row.id,
+    };
+    Ok(rows.into_iter().map(link).collect())
+}
+
+/// The number of the first row of a chain that is not older.
+pub(super) async fn first_since(
+    db: &impl ConnectionTrait,
+    chain: &str,
+    since: DateTime<Utc>,
+) -> Result<Option<i64>, StoreError> {
+    let select = Entity::find().filter(Column::Chain.eq(chain)).filter(Column::At.gte(since));
+    Ok(select.order_by_asc(Column::Seq).one(db).await?.and_then(|row| row.seq))
+}
+
+fn row(
+    (by, about): (Option<log_people::Model>, Option<log_people::Model>),
+    row: Model,
+) -> Result<AuditRow, StoreError> {
+    let erased = row.by_digest.is_some() && by.is_none() || row.about_digest.is_some() && about.is_none();
+    let by = by.unwrap_or_else(|| log_people::Model { name: row.actor_name, ip: row.ip, ..Default::default() });
+    let (reason, detail) = match about {
+        Some(about) => (about.reason, serde_json::from_str(&about.detail).unwrap_or_default()),
+        None => (row.reason, row.detail),
+    };
     Ok(AuditRow {
         id: uuid(&row.id)?,
         at: row.at,
-        by: Actor { key: row.actor, name: row.actor_name, ip: row.ip, request_id: row.request_id, ..Actor::default() },
+        by: Actor {
+            key: row.actor,
+            name: by.name,
+            ip: by.ip,
+            user_agent: by.user_agent,
+            request_id: row.request_id,
+            ..Actor::default()
+        },
         action: row.action,
         target: row.target,
-        reason: row.reason,
-        detail: row.detail,
+        reason,
+        detail,
+        place: row.chain.zip(row.seq),
+        erased,
     })
 }
 
@@ -179,12 +359,14 @@ mod tests {
             by: Actor { key: key.into(), ..Default::default() },
             ..NewAudit::at(at(second))
         };
-        insert(store.db(), vec![new("a", "1", 0), new("b", "1", 1), new("a", "2", 2)]).await.unwrap();
+        let tx = store.begin().await.unwrap();
+        tx.log(|rows| rows.audits = vec![new("a", "1", 0), new("b", "1", 1), new("a", "2", 2)]);
+        tx.commit().await.unwrap();
         let paging = Paging { page: 1, page_size: 20 };
-        let query = AuditQuery { action: Some("a".into()), actor: None, paging };
+        let query = AuditQuery { action: Some("a".into()), paging, ..Default::default() };
         let found = store.audit(&query).await.unwrap();
         assert_eq!((found.total, found.list[0].at, found.list[1].at), (2, at(2), at(0)));
-        let query = AuditQuery { action: Some("a".into()), actor: Some("1".into()), paging };
+        let query = AuditQuery { action: Some("a".into()), actor: Some("1".into()), paging, ..Default::default() };
         assert_eq!(store.audit(&query).await.unwrap().total, 1);
     }
 }

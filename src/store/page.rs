@@ -22,6 +22,12 @@ pub struct Page<T> {
     pub total: u64,
 }
 
+impl Default for Paging {
+    fn default() -> Paging {
+        Paging { page: 1, page_size: 20 }
+    }
+}
+
 impl Store {
     /// The page of an ordered `select`, and how many rows there are. The order must be total, or a row may appear twice.
     pub(super) async fn page<E>(&self, select: Select<E>, paging: Paging) -> Result<Page<E::Model>, StoreError>
