@@ -160,3 +160,76 @@ impl ChainReport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::store::testing::{at, migrated, new_user, shared, store};
+    use crate::store::{Actor, NewAudit};
+
+    async fn audit(store: &Store, target: &str, second: i64) {
+        let (action, target) = ("role.change".to_owned(), target.to_owned());
+        let tx = store.begin().await.unwrap();
+        tx.log(|rows| rows.audits.push(NewAudit { by: Actor::system(), action, target, ..NewAudit::at(at(second)) }));
+        tx.commit().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn processes_of_one_name_that_write_at_once_continue_one_chain() {
+        let (settings, _file) = shared().await;
+        let keys = vec![[7; 32]];
+        let one = migrated(&settings).await.with_chain("node", keys.clone());
+        let other = Store::open(&settings).await.unwrap().with_chain("node", keys);
+        audit(&one, "first", 0).await;
+        join_all((0..40).map(|number| {
+            let store = if number % 2 == 0 { one.clone() } else { other.clone() };
+            async move { audit(&store, "x", number).await }
+        }))
+        .await;
+        let report = other.verify_logs().await.unwrap();
+        assert!(report.is_whole(), "{report:?}");
+        assert_eq!((report.chains.len(), report.chains[0].rows), (1, 41));
+    }
+
+    #[tokio::test]
+    async fn another_key_verifies_nothing_and_one_that_was_replaced_still_does() {
+        let store = store().await.with_chain("node", vec![[1; 32]]);
+        audit(&store, "x", 0).await;
+        let rotated = store.clone().with_chain("node", vec![[2; 32], [1; 32]]);
+        audit(&rotated, "y", 1).await;
+        let report = rotated.verify_logs().await.unwrap();
+        assert!(report.is_whole() && report.chains[0].rows == 2, "{report:?}");
+        let stranger = store.with_chain("node", vec![[3; 32]]);
+        assert!(!stranger.verify_logs().await.unwrap().is_whole());
+        audit(&stranger, "z", 2).await;
+        let report = rotated.verify_logs().await.unwrap();
+        assert!(report.chains[0].broken.is_none(), "a stranger's rows do not continue ours: {report:?}");
+    }
+
+    #[tokio::test]
+    async fn retention_deletes_the_beginning_and_signs_how_far() {
+        let store = store().await.with_chain("node", vec![[1; 32]]);
+        new_user(&store, "bob", &[]).await;
+        for second in 1..10 {
+            audit(&store, "x", second).await;
+        }
+        let keep = Duration::from_secs(100);
+        assert_eq!(store.prune(at(105), keep, keep).await.unwrap().audits, 5);
+        let report = store.verify_logs().await.unwrap();
+        assert!(report.is_whole(), "{report:?}");
+        assert_eq!((report.chains[0].rows, report.chains[0].pruned), (5, Some((5, at(105)))));
+        assert_eq!(store.prune(at(500), keep, keep).await.unwrap().audits, 5);
+        audit(&store, "y", 500).await;
+        let report = store.verify_logs().await.unwrap();
+        assert!(report.is_whole() && report.chains[0].rows == 1, "{report:?}");
+        assert_eq!(
+            log_people::Entity::find().count(store.db()).await.unwrap(),
+            1,
+            "what stood beside them is gone, too"
+        );
+    }
+}

@@ -58,7 +58,9 @@ const AT_ONCE: u64 = 500;
 /// A person, as rows name them.
 struct Subject {
     key: UserKey,
-    /// As the account is called, and as it is compared; none for an account that is gone.
+    /// Whether there is an account.
+    account: bool,
+    /// As people log in here, and as that is compared; none for an account that is gone, and for those of other systems.
     names: Option<(String, String)>,
 }
 
@@ -142,7 +144,7 @@ impl Store {
         };
         let tx = self.begin_patient().await?;
         take_turn(&tx).await?;
-        if subject.names.is_some() {
+        if subject.account {
             Act { tx: &tx, user, by: &by, reason, now }.guard_administrator().await?;
             administrators::guard(&tx, std::slice::from_ref(user), now).await?;
         }
@@ -174,7 +176,9 @@ impl Store {
 
     async fn subject(&self, user: &UserKey) -> Result<Subject, StoreError> {
         let row = users::Entity::find().filter(users::is(user)).one(self.db()).await?;
-        Ok(Subject { key: user.clone(), names: row.map(|row| (row.username, row.username_key)) })
+        let account = row.is_some();
+        let ours = row.filter(|row| row.issuer == self.own_issuer());
+        Ok(Subject { key: user.clone(), account, names: ours.map(|row| (row.username, row.username_key)) })
     }
 }
 
@@ -193,6 +197,11 @@ impl Subject {
         let keys = self.names.as_ref().map(|(_, key)| NameKeys::of(key));
         keys.into_iter().flat_map(|NameKeys { failures, lock }| [failures, lock]).collect()
     }
+}
+
+/// Whether it is the row of somebody who was erased; the keys of names of other systems hold a space.
+pub(super) fn is_erased(row: &users::Model) -> bool {
+    row.username_key == format!("{ERASED}{}", row.seq)
 }
 
 /// Our own accounts go, and their ids are never given again; those of other systems lose everything but their id.
