@@ -11,7 +11,7 @@ use super::roles::Words;
 use super::sessions::{self, NewSession};
 use super::text::cut;
 use super::users::{self, is};
-use super::{Store, StoreError};
+use super::{Store, StoreError, subjects};
 use crate::auth::UserKey;
 
 /// Longest user id of another system, in characters: with the name it makes the key that is unique.
