@@ -297,11 +297,3 @@ async fn no_route_changes_a_row_of_a_log() {
     }
     app.shutdown().await;
 }
-
-#[test]
-fn the_privacy_document_names_every_table_with_something_personal_and_columns_that_exist() {
-    let document = include_str!("../docs/privacy.md");
-    for table in rollcall::store::PERSONAL {
-        assert!(document.contains(&format!("`{}`", table.word())), "docs/privacy.md says nothing of {}", table.word());
-    }
-}

@@ -6,11 +6,11 @@
 use chrono::{DateTime, SubsecRound, Utc};
 use hmac::{Hmac, Mac};
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, QuerySelect};
+use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect};
 use sha2::Sha256;
 
 use super::connection::Write;
-use super::text::{cut, new_id};
+use super::text::{CHUNK, cut, new_id};
 use super::{NewAudit, NewLogin, Store, StoreError, audit_log, log_people, login_log};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -237,9 +237,16 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let head = Entity::find_by_id(chain).lock_exclusive().one(&**tx).await?;
         let Some(mut head) = head.filter(|head| self.chain().sealed(head)) else { return Ok(0) };
+        macro_rules! first_since {
+            ($log:ident) => {{
+                use $log::{Column, Entity};
+                let kept = Entity::find().filter(Column::Chain.eq(chain)).filter(Column::At.gte(old));
+                kept.order_by_asc(Column::Seq).one(&**tx).await?.and_then(|row| row.seq)
+            }};
+        }
         let first_kept = match log {
-            Log::Login => login_log::first_since(&**tx, chain, old).await?,
-            Log::Audit => audit_log::first_since(&**tx, chain, old).await?,
+            Log::Login => first_since!(login_log),
+            Log::Audit => first_since!(audit_log),
         };
         let last = first_kept.map_or(head.seq, |seq| seq - 1);
         if last <= head.pruned_seq {
@@ -255,10 +262,10 @@ impl Store {
     }
 }
 
-/// Deletes a chain up to a row, or, without one, what is old and belongs to none; and what stands beside it.
+/// Deletes a chain up to a row, or, without one, what is old and belongs to none; and what stands beside it. By their keys, some at a
+/// time: a condition over the whole table would lock it for whoever appends.
 async fn delete(tx: &Write, log: Log, up_to: Option<(&str, i64)>, old: DateTime<Utc>) -> Result<u64, StoreError> {
-    use sea_orm::{Condition, QueryTrait};
-    let beside = log_people::Entity::delete_many();
+    use sea_orm::Condition;
     macro_rules! delete_of {
         ($log:ident) => {{
             use $log::{Column, Entity};
@@ -266,15 +273,22 @@ async fn delete(tx: &Write, log: Log, up_to: Option<(&str, i64)>, old: DateTime<
                 Some((chain, seq)) => Condition::all().add(Column::Chain.eq(chain)).add(Column::Seq.lte(seq)),
                 None => Condition::all().add(Column::Chain.is_null()).add(Column::At.lt(old)),
             };
-            let ids = Entity::find().select_only().column(Column::Id).filter(which.clone()).into_query();
-            beside.filter(log_people::Column::RowId.in_subquery(ids)).exec(&**tx).await?;
-            Entity::delete_many().filter(which).exec(&**tx).await?.rows_affected
+            let some = Entity::find().select_only().column(Column::Id).filter(which).limit(CHUNK as u64);
+            let mut deleted = 0;
+            loop {
+                let ids: Vec<String> = some.clone().into_tuple().all(&**tx).await?;
+                if ids.is_empty() {
+                    return Ok(deleted);
+                }
+                log_people::delete(&**tx, &log_people::keys_of(&ids)).await?;
+                deleted += Entity::delete_many().filter(Column::Id.is_in(ids)).exec(&**tx).await?.rows_affected;
+            }
         }};
     }
-    Ok(match log {
+    match log {
         Log::Login => delete_of!(login_log),
         Log::Audit => delete_of!(audit_log),
-    })
+    }
 }
 
 /// A text with its length before it: two texts are never taken for two others that read the same one after the other.

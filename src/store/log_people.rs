@@ -90,3 +90,19 @@ pub(super) fn rows_by(which: Condition) -> sea_orm::sea_query::SelectStatement {
     let select = Entity::find().select_only().column(Column::RowId);
     select.filter(Column::Part.eq(BY)).filter(which).into_query()
 }
+
+/// The keys of whatever stands beside these rows.
+pub(super) fn keys_of(rows: &[String]) -> Vec<(String, String)> {
+    rows.iter().flat_map(|row| [BY, ABOUT].map(|part| (row.clone(), part.to_owned()))).collect()
+}
+
+/// Deletes by row and part.
+pub(super) async fn delete(db: &impl ConnectionTrait, keys: &[(String, String)]) -> Result<(), StoreError> {
+    for keys in keys.chunks(CHUNK / 2) {
+        let which = keys.iter().fold(Condition::any(), |any, (row, part)| {
+            any.add(Condition::all().add(Column::RowId.eq(row)).add(Column::Part.eq(part)))
+        });
+        Entity::delete_many().filter(which).exec(db).await?;
+    }
+    Ok(())
+}

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::log_chains::{Link, Place};
 use super::log_people::{self, BY};
+use super::page::older;
 use super::text::{contains, cut, new_id, uuid};
 use super::{Page, Paging, Store, StoreError};
 use crate::auth::UserKey;
@@ -113,11 +114,7 @@ impl Store {
         after: Option<(DateTime<Utc>, Uuid)>,
         limit: u64,
     ) -> Result<Vec<LoginRow>, StoreError> {
-        let older = after.map(|(at, id)| {
-            let same = Condition::all().add(Column::At.eq(at)).add(Column::Id.lt(id.to_string()));
-            Condition::any().add(Column::At.lt(at)).add(same)
-        });
-        let select = selected(query).filter(Condition::all().add_option(older)).limit(limit);
+        let select = selected(query).filter(older(Column::At, Column::Id, after)).limit(limit);
         self.login_rows(select.all(self.db()).await?).await
     }
 
@@ -239,16 +236,6 @@ pub(super) async fn links(
         id: row.id,
     };
     Ok(rows.into_iter().map(link).collect())
-}
-
-/// The number of the first row of a chain that is not older.
-pub(super) async fn first_since(
-    db: &impl ConnectionTrait,
-    chain: &str,
-    since: DateTime<Utc>,
-) -> Result<Option<i64>, StoreError> {
-    let select = Entity::find().filter(Column::Chain.eq(chain)).filter(Column::At.gte(since));
-    Ok(select.order_by_asc(Column::Seq).one(db).await?.and_then(|row| row.seq))
 }
 
 fn row(by: Option<log_people::Model>, row: Model) -> Result<LoginRow, StoreError> {

@@ -14,6 +14,7 @@
 
 mod administrators;
 mod api_keys;
+mod audit_list;
 mod audit_log;
 mod backup;
 mod caller;
@@ -56,7 +57,8 @@ mod users;
 mod writer;
 
 pub use api_keys::ApiKeyRow;
-pub use audit_log::{Actor, AuditQuery, AuditRow, NewAudit};
+pub use audit_list::{AuditQuery, AuditRow};
+pub use audit_log::{Actor, NewAudit};
 pub use backup::{check_sqlite, copy_sqlite, sqlite_file};
 pub use caller::{CallerRow, Ended};
 pub use connection::{Alone, Direction, Store};

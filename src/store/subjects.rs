@@ -12,6 +12,7 @@ use super::connection::Write;
 use super::ephemeral::{self, NameKeys};
 use super::revocations::{self, Audited, Kind, NewRevocation, Revocation, Targets};
 use super::roles::take_turn;
+use super::text::CHUNK;
 use super::user_act::Act;
 use super::{
     Actor, Store, StoreError, administrators, api_keys, audit_log, lockouts, log_people, login_log, outbox, sessions,
@@ -271,39 +272,36 @@ async fn erase_from_acts(tx: &Write, user: &UserKey, backend: sea_orm::DbBackend
     }
 }
 
-/// What stands beside chained rows goes as a whole; rows from before there were chains lose it where it stands.
+/// What stands beside chained rows goes as a whole; rows from before there were chains lose it where it stands. By their keys, or
+/// whoever appends to a log would wait for us, and we for them.
 async fn erase_from_logs(tx: &Write, subject: &Subject) -> Result<(), StoreError> {
+    use log_people::Column::{Part, RowId};
+    let beside = log_people::Entity::find().filter(subject.in_logs()).select_only().columns([RowId, Part]);
+    log_people::delete(&**tx, &beside.into_tuple::<(String, String)>().all(&**tx).await?).await?;
     let (key, empty) = (subject.key.as_str(), || Set(String::new()));
-    log_people::Entity::delete_many().filter(subject.in_logs()).exec(&**tx).await?;
-    {
-        use login_log::{ActiveModel, Column, Entity};
-        let nameless = ActiveModel {
-            username: empty(),
-            ip: empty(),
-            device: empty(),
-            os: empty(),
-            browser: empty(),
-            ..Default::default()
+    macro_rules! erase {
+        ($log:ident, $whose:expr, { $($column:ident: $nothing:expr),* }) => {
+            let select = $log::Entity::find().select_only().column($log::Column::Id).filter($log::Column::Chain.is_null());
+            let ids: Vec<String> = select.filter($whose).into_tuple().all(&**tx).await?;
+            for ids in ids.chunks(CHUNK) {
+                let nameless = $log::ActiveModel { $($column: $nothing,)* ..Default::default() };
+                let update = $log::Entity::update_many().set(nameless);
+                update.filter($log::Column::Id.is_in(ids)).exec(&**tx).await?;
+            }
         };
-        let mut theirs = Condition::any().add(Column::User.eq(key));
-        if let Some((name, key)) = &subject.names {
-            theirs = theirs.add(Column::Username.eq(name)).add(Column::Username.eq(key));
-        }
-        let old = Entity::update_many().set(nameless).filter(Column::Chain.is_null());
-        old.filter(theirs).exec(&**tx).await?;
     }
-    use audit_log::{ActiveModel, Column, Entity};
-    let nameless = ActiveModel { actor_name: empty(), ip: empty(), ..Default::default() };
-    let by = Entity::update_many().set(nameless).filter(Column::Chain.is_null());
-    by.filter(Column::Actor.eq(key)).exec(&**tx).await?;
-    let silent = ActiveModel { reason: empty(), detail: Set(json!({})), ..Default::default() };
-    let about = Entity::update_many().set(silent).filter(Column::Chain.is_null());
-    about.filter(Column::Target.eq(key)).exec(&**tx).await?;
+    let names = subject.names.iter().flat_map(|(name, key)| [name.as_str(), key]);
+    let theirs = Condition::any().add(login_log::Column::User.eq(key)).add(login_log::Column::Username.is_in(names));
+    erase!(login_log, theirs, { username: empty(), ip: empty(), device: empty(), os: empty(), browser: empty() });
+    erase!(audit_log, audit_log::Column::Actor.eq(key), { actor_name: empty(), ip: empty() });
+    erase!(audit_log, audit_log::Column::Target.eq(key), { reason: empty(), detail: Set(json!({})) });
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use sea_orm::Iterable;
+
     use super::*;
 
     #[test]
@@ -312,5 +310,43 @@ mod tests {
             let lists = [PERSONAL.contains(&table), IMPERSONAL.contains(&table)];
             assert_eq!(lists.iter().filter(|listed| **listed).count(), 1, "{table:?}: put it into one of the lists");
         }
+    }
+
+    /// What the document says of a table: the words in the column of fields.
+    fn documented(table: Table) -> Vec<&'static str> {
+        let document = include_str!("../../docs/privacy.md");
+        let begins = format!("| `{}` |", table.word());
+        let row = document.lines().find(|line| line.starts_with(&begins)).expect("a row for each personal table");
+        row.split('|').nth(2).unwrap().split('`').skip(1).step_by(2).collect()
+    }
+
+    #[test]
+    fn every_personal_field_that_is_documented_exists() {
+        macro_rules! columns {
+            ($($table:ident = $entity:ident),*) => {
+                match_columns(&[$((Table::$table, <$entity::Column as Iterable>::iter().map(|column| column.to_string()).collect())),*])
+            };
+        }
+        fn match_columns(tables: &[(Table, Vec<String>)]) {
+            assert_eq!(tables.iter().map(|(table, _)| *table).collect::<Vec<_>>(), PERSONAL);
+            for (table, columns) in tables {
+                for field in documented(*table) {
+                    assert!(columns.iter().any(|column| column == field), "{table:?} has no {field}");
+                }
+            }
+        }
+        columns!(
+            Users = users,
+            UserRoles = user_roles,
+            Sessions = sessions,
+            Lockouts = lockouts,
+            Revocations = revocations,
+            LoginLog = login_log,
+            AuditLog = audit_log,
+            LogPeople = log_people,
+            ApiKeys = api_keys,
+            Outbox = outbox,
+            Ephemeral = ephemeral
+        );
     }
 }

@@ -16,7 +16,7 @@ export default {
     none: 'Nothing was written yet',
     noneFiltered: 'No row fits the filters',
     open: '{name}, {at}: show everything',
-    filter: { username: 'Username contains', user: 'User id', ip: 'IP', actor: 'Actor id', action: 'Action: user. or online.kick', target: 'Target' },
+    filter: { username: 'Username has', user: 'User id', ip: 'IP', actor: 'Actor id', action: 'Action, as user.', target: 'Target' },
     col: {
       at: 'Time',
       username: 'Username',

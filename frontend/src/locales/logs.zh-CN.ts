@@ -14,7 +14,7 @@ export default {
     none: '还没有记录',
     noneFiltered: '没有符合条件的记录',
     open: '{name}，{at}：查看详情',
-    filter: { username: '用户名包含', user: '用户 ID', ip: 'IP', actor: '操作者 ID', action: '操作，如 user. 或 online.kick', target: '对象' },
+    filter: { username: '用户名包含', user: '用户 ID', ip: 'IP', actor: '操作者 ID', action: '操作，如 user.', target: '对象' },
     col: {
       at: '时间',
       username: '用户名',
