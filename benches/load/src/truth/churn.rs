@@ -123,6 +123,7 @@ impl Churn<'_> {
     pub(crate) fn watch(&mut self) -> io::Result<()> {
         let admin = self.admin.clone();
         self.count("page that watches");
+        self.crowd.look_away();
         let number = self.crowd.open(self.doors.one(), NOBODY, &admin, false)?;
         let deadline = Instant::now() + Duration::from_secs(10);
         while !self.crowd.people.get(&number).is_some_and(|person| person.is_held()) && Instant::now() < deadline {

@@ -108,6 +108,13 @@ impl Crowd {
         }
     }
 
+    /// The one who watched goes: nobody else may act for it, since it is of no member's login.
+    pub(crate) fn look_away(&mut self) {
+        if let Some(viewer) = self.viewer.take() {
+            self.drop_out(viewer, false);
+        }
+    }
+
     /// The door through which the list is watched; none when nobody does any more.
     pub(crate) fn watched_at(&self) -> Option<SocketAddr> {
         self.viewer.and_then(|viewer| self.people.get(&viewer)).map(|viewer| viewer.door)

@@ -15,7 +15,8 @@ pub(crate) struct Live {
     /// Differences that came before the list was read; `None` after.
     held: Option<Vec<Value>>,
     listed: bool,
-    /// The stream had a gap, which no page may see.
+    /// The stream had a gap, which no page may see where there is one node; or the list it began with was not of every node, after which
+    /// a page reads it again.
     pub(crate) gaps: usize,
 }
 
@@ -48,6 +49,7 @@ impl Live {
         let rev = list["rev"].as_u64().unwrap_or_default();
         let held = self.held.take().unwrap_or_default();
         self.listed = true;
+        self.gaps += usize::from(list["complete"] != true);
         let newer = held.iter().filter(|difference| difference["rev"].as_u64() > Some(rev));
         self.rev = rev;
         newer.for_each(|difference| self.apply(difference));

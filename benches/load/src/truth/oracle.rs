@@ -79,6 +79,9 @@ impl Findings {
                 found.live
             );
         }
+        if found.live > 0 {
+            say_what_differs(churn, doors, admin);
+        }
         if found.ghosts > 0 {
             let (waiting, late) = (churn.calls.waiting, churn.crowd.people.values().filter(|person| person.leaving));
             eprintln!("{waiting} calls wait; {} were to leave; refused calls: {:?}", late.count(), churn.failed);
@@ -101,6 +104,17 @@ impl Findings {
             ..self
         }
     }
+}
+
+/// Which rows differences told and the list does not have, and the other way round.
+fn say_what_differs(churn: &Churn<'_>, doors: &Doors, admin: &str) {
+    let Some(door) = churn.crowd.watched_at() else { return };
+    let (list, live) = (doors.get(door, "/online/clients?all=true", admin), &churn.crowd.live);
+    let listed = ids(&list["list"]);
+    let told: Vec<_> = live.ids.difference(&listed).collect();
+    let missed: Vec<_> = listed.difference(&live.ids).collect();
+    let (rev, complete) = (&list["rev"], &list["complete"]);
+    eprintln!("revision {} of {rev}, complete: {complete}; only told: {told:?}; only listed: {missed:?}", live.rev);
 }
 
 fn once(churn: &Churn<'_>, doors: &Doors, door: SocketAddr, admin: &str) -> Findings {

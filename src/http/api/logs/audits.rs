@@ -36,8 +36,10 @@ struct AuditLogEntry {
     /// The operator's sentence.
     reason: String,
     /// What was before; none where nothing was changed.
+    #[oai(skip_serializing_if_is_none)]
     before: Option<serde_json::Value>,
     /// What is after.
+    #[oai(skip_serializing_if_is_none)]
     after: Option<serde_json::Value>,
     /// What else matters.
     detail: serde_json::Value,
@@ -46,7 +48,9 @@ struct AuditLogEntry {
     user_agent: String,
     request_id: String,
     /// The chain that the row is part of, and its number there; none for a row from before there were chains.
+    #[oai(skip_serializing_if_is_none)]
     chain: Option<String>,
+    #[oai(skip_serializing_if_is_none)]
     seq: Option<i64>,
     /// Whether something of it was erased.
     erased: bool,

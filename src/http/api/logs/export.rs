@@ -1,13 +1,18 @@
 //! Rows as a file, written while they are read: never more than a few hundred are in memory, however many there are.
 
 use futures_util::stream::try_unfold;
-use poem::Body;
-use poem_openapi::payload::Binary;
+use poem::http::header;
+use poem::{Body, IntoResponse, Response};
+use poem_openapi::payload::{Binary, Payload};
+use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, Registry};
+use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, Enum};
 use serde_json::Value;
 
 use crate::store::StoreError;
 
+const CSV: &str = "text/csv; charset=utf-8";
+const JSON_LINES: &str = "application/x-ndjson";
 /// Rows that are read in one go.
 pub(super) const AT_ONCE: u64 = 500;
 
@@ -21,15 +26,11 @@ pub(super) enum Format {
     Jsonl,
 }
 
-/// A file.
-#[derive(ApiResponse)]
-pub(super) enum File {
-    /// As `format` says.
-    #[oai(status = 200, content_type = "text/csv; charset=utf-8")]
-    Csv(Binary<Body>, #[oai(header = "content-disposition")] String),
-    /// As `format` says.
-    #[oai(status = 200, content_type = "application/x-ndjson")]
-    Jsonl(Binary<Body>, #[oai(header = "content-disposition")] String),
+/// A file, and its name.
+pub(super) struct File {
+    format: Format,
+    name: String,
+    body: Body,
 }
 
 impl File {
@@ -64,12 +65,42 @@ impl File {
             };
             Ok(Some((lines, (Some(state), None, next))))
         });
-        let body = Binary(Body::from_bytes_stream::<_, _, std::io::Error>(lines));
-        match format {
-            Format::Csv => File::Csv(body, format!("attachment; filename=\"{name}.csv\"")),
-            Format::Jsonl => File::Jsonl(body, format!("attachment; filename=\"{name}.jsonl\"")),
-        }
+        let body = Body::from_bytes_stream::<_, _, std::io::Error>(lines);
+        let ending = if format == Format::Csv { "csv" } else { "jsonl" };
+        File { format, name: format!("{name}.{ending}"), body }
     }
+}
+
+impl IntoResponse for File {
+    fn into_response(self) -> Response {
+        let content_type = if self.format == Format::Csv { CSV } else { JSON_LINES };
+        let disposition = format!("attachment; filename=\"{}\"", self.name);
+        Response::builder().content_type(content_type).header(header::CONTENT_DISPOSITION, disposition).body(self.body)
+    }
+}
+
+// By hand: of two responses of one status the derived document names the last alone.
+impl ApiResponse for File {
+    fn meta() -> MetaResponses {
+        let media = |content_type| MetaMediaType { content_type, schema: Binary::<Body>::schema_ref() };
+        let disposition = MetaHeader {
+            name: "content-disposition".to_owned(),
+            description: None,
+            required: true,
+            deprecated: false,
+            schema: String::schema_ref(),
+        };
+        let file = MetaResponse {
+            description: "As `format` says.",
+            status: Some(200),
+            status_range: None,
+            content: vec![media(CSV), media(JSON_LINES)],
+            headers: vec![disposition],
+        };
+        MetaResponses { responses: vec![file] }
+    }
+
+    fn register(_registry: &mut Registry) {}
 }
 
 fn csv(lines: impl IntoIterator<Item = impl Iterator<Item = String>>) -> Vec<u8> {

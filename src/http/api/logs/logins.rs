@@ -28,12 +28,14 @@ struct LoginEntry {
     id: String,
     at: DateTime<Utc>,
     /// Whose it was; none when it failed.
+    #[oai(skip_serializing_if_is_none)]
     user_id: Option<String>,
     /// The name as typed.
     username: String,
     /// `ok`, or the code of the problem it was answered with.
     outcome: String,
     /// The session it made.
+    #[oai(skip_serializing_if_is_none)]
     session_id: Option<String>,
     /// Masked without `online:ip`.
     ip: String,
@@ -42,7 +44,9 @@ struct LoginEntry {
     browser: String,
     request_id: String,
     /// The chain that the row is part of, and its number there; none for a row from before there were chains.
+    #[oai(skip_serializing_if_is_none)]
     chain: Option<String>,
+    #[oai(skip_serializing_if_is_none)]
     seq: Option<i64>,
     /// Whether something of it was erased.
     erased: bool,
