@@ -31,6 +31,7 @@ mod issuers;
 mod keys;
 mod kick;
 mod login;
+mod logs;
 mod matrix;
 mod online;
 mod openapi;

@@ -33,6 +33,7 @@ export const router = createRouter({
         { path: '', name: 'home', component: { render: () => null } },
         { path: 'online', name: 'online', component: () => import('@/pages/online/OnlinePage.vue'), meta: { title: 'online.title', permission: 'online:read' } },
         { path: 'nodes', name: 'nodes', component: () => import('@/pages/nodes/NodesPage.vue'), meta: { title: 'nodes.title', permission: 'monitor:read' } },
+        { path: 'logs', name: 'logs', component: () => import('@/pages/logs/LogsPage.vue'), meta: { title: 'logs.title', permission: 'audit:read' } },
         { path: 'account', name: 'account', component: () => import('./pages/account/AccountPage.vue'), meta: { title: 'account.title' } },
         { path: ':path(.*)*', name: 'not-found', component: () => import('./pages/error/NotFoundPage.vue'), meta: { title: 'error.notFound' } },
       ],

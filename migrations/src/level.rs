@@ -8,7 +8,7 @@ use sea_orm_migration::sea_query::Query;
 use crate::Table;
 
 /// The number of the newest migration that this release knows.
-pub const LEVEL: i32 = 4;
+pub const LEVEL: i32 = 5;
 
 /// The names of the migrations that were applied, those of later releases too. Changes nothing.
 pub async fn applied(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {

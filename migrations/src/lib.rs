@@ -8,6 +8,7 @@ mod m20261120_000001_first_tables;
 mod m20261121_000002_other_systems;
 mod m20261126_000003_several_nodes;
 mod m20261126_000004_people;
+mod m20261126_000005_logs;
 mod names;
 mod schema;
 
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000002_other_systems::Migration),
             Box::new(m20261126_000003_several_nodes::Migration),
             Box::new(m20261126_000004_people::Migration),
+            Box::new(m20261126_000005_logs::Migration),
         ]
     }
 

@@ -86,6 +86,8 @@ tables! {
     JobLeases = "job_leases",
     JobRuns = "job_runs",
     Ephemeral = "ephemeral",
+    LogChains = "log_chains",
+    LogPeople = "log_people",
 }
 
 impl Table {

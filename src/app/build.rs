@@ -56,6 +56,7 @@ impl App {
         let store = store.with_default_issuer(&config.auth.default_issuer, clock.now()).await?;
         let capacity = Capacity::of(&config)?;
         let keyring = open_keys(&config, &store, clock.now()).await??;
+        let store = store.with_chain(&node_name(&config.cluster.node), keyring.log_keys(&config.auth));
         let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
         let ends = ending.clone().drop_guard();
         let background = Tasks { tasks: &tasks, stop: &stop, ending: &ending };

@@ -8,7 +8,7 @@ use humantime_serde::re::humantime::parse_duration;
 use ipnet::IpNet;
 use uuid::Uuid;
 
-use super::{Done, Failure, open, say, token};
+use super::{Done, Failure, open_with_keys, say, token};
 use crate::auth::{ApiKey, KeyTerms, Permission, network};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -56,7 +56,7 @@ enum Life {
 }
 
 pub(super) async fn run(config: &Config, what: What) -> Done {
-    let store = open(config).await?;
+    let (store, _) = open_with_keys(config).await?;
     match what {
         What::Create(create) => make(&store, config, create).await?,
         What::List => list(&store).await?,

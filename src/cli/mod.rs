@@ -2,6 +2,7 @@
 //! server follows them within `auth.follow_interval`. Answers go to the standard output, everything else to the other
 //! stream; a failure is one sentence and exit code 1 (2 when the command itself is misspelled).
 
+mod audit;
 mod backup;
 mod documents;
 mod drain;
@@ -24,8 +25,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime;
 
+use crate::auth::Keyring;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Loaded};
+use crate::services::open_keys;
 use crate::store::Store;
 use failure::{Done, Failure};
 
@@ -74,6 +77,9 @@ enum Command {
     /// Manage API keys of other programs
     #[command(subcommand)]
     Key(key::What),
+    /// Whether the login log and the audit log are as they were written
+    #[command(subcommand)]
+    Audit(audit::What),
     /// Manage the keys that sign tokens, where several nodes share them
     #[command(subcommand)]
     SigningKeys(signing_keys::What),
@@ -137,6 +143,7 @@ impl Command {
             Command::User(what) => user::run(&load(file)?.config, what).await,
             Command::Token(what) => token::run(&load(file)?.config, what).await,
             Command::Key(what) => key::run(&load(file)?.config, what).await,
+            Command::Audit(what) => audit::run(&load(file)?.config, what).await,
             Command::SigningKeys(what) => signing_keys::run(&load(file)?.config, what).await,
             Command::Backup { file: to, force } => backup::back_up(&load(file.clone())?, file.as_deref(), &to, force),
             Command::Restore { file: from, force } => backup::restore(&load(file)?.config, &from, force).await,
@@ -176,6 +183,13 @@ async fn open(config: &Config) -> Result<Store, Failure> {
     let store = Store::open(&config.database).await?;
     store.prepare().await?;
     Ok(store.with_default_issuer(&config.auth.default_issuer, SystemClock::new().now()).await?)
+}
+
+/// The same for what writes into the logs, or reads them: with the keys of their chains.
+async fn open_with_keys(config: &Config) -> Result<(Store, Keyring), Failure> {
+    let store = open(config).await?;
+    let keyring = open_keys(config, &store, SystemClock::new().now()).await??;
+    Ok((store.with_chain("command line", keyring.log_keys(&config.auth)), keyring))
 }
 
 /// One line of answer. A reader that has gone away (`| head`) is no failure.

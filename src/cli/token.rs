@@ -8,11 +8,10 @@ use clap::Subcommand;
 use humantime_serde::re::humantime::{format_duration, parse_duration};
 use tokio_util::task::TaskTracker;
 
-use super::{Done, Failure, open, say, user};
+use super::{Done, Failure, open_with_keys, say, user};
 use crate::auth::{Permission, Permissions, Tokens};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::services::open_keys;
 use crate::store::{Actor, Entry, LogWriter, NewAudit, NewSession, SessionKind, Store, User, new_id};
 
 /// How unlike a word may be and still be suggested: 1 is the same, 0 has nothing in common.
@@ -48,8 +47,8 @@ pub(super) async fn run(config: &Config, What::Issue(wish): What) -> Done {
 /// A new token, with a session of its own.
 pub(super) async fn issue(config: &Config, issue: &Issue) -> Result<String, Failure> {
     let now = SystemClock::new().now();
-    let store = open(config).await?;
-    let keyring = Arc::new(open_keys(config, &store, now).await??);
+    let (store, keyring) = open_with_keys(config).await?;
+    let keyring = Arc::new(keyring);
     let expires_at = expiry(now, issue.expires, keyring.longest_life())?;
     let user = user::find(&store, &issue.user).await?;
     let scopes: Permissions = issue.scopes.iter().copied().collect();

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::password::Password;
-use super::{Done, Failure, open, say};
+use super::{Done, Failure, open_with_keys, say};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::store::{Actor, NewPassword, NewUser, Paging, Store, StoreError, User, UserQuery};
@@ -60,7 +60,7 @@ pub(super) struct PasswordFrom {
 }
 
 pub(super) async fn run(config: &Config, what: What) -> Done {
-    let store = open(config).await?;
+    let (store, _) = open_with_keys(config).await?;
     match what {
         What::Add { name, roles, password } => {
             add(&store, name, roles, &Password::new(password.password_stdin)?).await?

@@ -20,6 +20,7 @@ mod overload;
 mod places;
 mod readiness;
 mod rights;
+mod subjects;
 mod tickets;
 mod upstream;
 
@@ -148,6 +149,7 @@ impl Origin {
             key: identity.user.to_string(),
             name: identity.rights.username.to_string(),
             ip: self.ip.to_string(),
+            user_agent: self.user_agent.clone(),
             request_id: self.request_id.clone(),
             grants: identity.rights.permissions,
             makes_admins: identity.rights.is_admin(),

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::connection::Write;
 use super::roles::{Words, take_turn};
 use super::text::{cut, new_id, uuid};
-use super::{Actor, NewAudit, Page, Paging, Store, StoreError, audit_log};
+use super::{Actor, NewAudit, Page, Paging, Store, StoreError};
 use crate::auth::{ApiKey, KeyTerms};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -94,7 +94,7 @@ impl Store {
             "scopes": terms.scopes.words(), "addresses": terms.addresses, "expiresAt": terms.expires_at, "hint": row.hint,
             "callsPerMinute": terms.calls_per_minute,
         });
-        audit_log::insert(&*tx, vec![audit("key.create", &row, detail, by, now)]).await?;
+        tx.log(|rows| rows.audits.push(audit("key.create", &row, detail, by, now)));
         tx.commit().await?;
         key_row(row)
     }
@@ -124,7 +124,7 @@ impl Store {
         let which = Entity::update_many().set(over).filter(Column::Id.eq(id.to_string()));
         which.filter(Column::RevokedAt.is_null()).exec(&*tx).await?;
         let detail = serde_json::json!({ "hint": row.hint });
-        audit_log::insert(&*tx, vec![audit("key.revoke", &row, detail, by, now)]).await?;
+        tx.log(|rows| rows.audits.push(audit("key.revoke", &row, detail, by, now)));
         tx.commit().await
     }
 }
@@ -201,7 +201,7 @@ mod tests {
         let again = store.revoke_api_key(made.id, &Actor::command_line(), at(6)).await;
         assert!(matches!(again, Err(StoreError::NotFound(_))));
         assert_eq!(store.api_key(made.id).await.unwrap().unwrap().revoked_at, Some(at(5)));
-        let query = AuditQuery { action: None, actor: Some("cli".into()), paging: Paging { page: 1, page_size: 20 } };
+        let query = AuditQuery { actor: Some("cli".into()), ..Default::default() };
         let audit = store.audit(&query).await.unwrap();
         assert_eq!((audit.list[0].action.as_str(), audit.list[1].action.as_str()), ("key.revoke", "key.create"));
         assert!(!format!("{audit:?}").contains(key.expose()) && !format!("{audit:?}").contains(&key.digest()));

@@ -1,14 +1,14 @@
 //! Who did what to whom, and why. Acts write their row in their own transaction; what only reads goes through the
 //! [`LogWriter`](super::LogWriter).
 
-use chrono::{DateTime, Utc};
-use sea_orm::ActiveValue::Set;
-use sea_orm::QueryOrder;
+use chrono::{DateTime, SubsecRound, Utc};
 use sea_orm::entity::prelude::*;
-use uuid::Uuid;
+use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect};
 
-use super::text::{cut, new_id, uuid};
-use super::{Page, Paging, Store, StoreError};
+use super::StoreError;
+use super::log_chains::{Link, Place};
+use super::log_people::{self, ABOUT, BY};
+use super::text::{cut, new_id};
 use crate::auth::Permissions;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -24,6 +24,11 @@ pub(super) struct Model {
     pub(super) detail: Json,
     pub(super) ip: String,
     pub(super) request_id: String,
+    pub(super) chain: Option<String>,
+    pub(super) seq: Option<i64>,
+    pub(super) hash: Option<String>,
+    pub(super) by_digest: Option<String>,
+    pub(super) about_digest: Option<String>,
 }
 
 super::entity!(AuditLog);
@@ -37,6 +42,8 @@ pub struct Actor {
     pub name: String,
     /// The address it came from; empty for none.
     pub ip: String,
+    /// Its `User-Agent`, at most 512 bytes of it; empty for none.
+    pub user_agent: String,
     /// The request it came with; empty for none.
     pub request_id: String,
     /// What they may hand on to others: nobody gives what they do not have.
@@ -92,99 +99,104 @@ impl NewAudit {
     }
 }
 
-/// A row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditRow {
-    /// Its key.
-    pub id: Uuid,
-    /// When.
-    pub at: DateTime<Utc>,
-    /// Who, through what.
-    pub by: Actor,
-    /// What.
-    pub action: String,
-    /// To whom.
-    pub target: String,
-    /// Why.
-    pub reason: String,
-    /// What else matters.
-    pub detail: serde_json::Value,
-}
+/// What these acts say of whom they are done to is that person's; everything else is the server's.
+const ABOUT_PEOPLE: [&str; 5] = ["lockout.", "online.", "session.", "token.", "user."];
 
-/// Which rows.
-#[derive(Clone, Debug)]
-pub struct AuditQuery {
-    /// Exactly this action; none for all.
-    pub action: Option<String>,
-    /// Exactly this actor's key; none for all.
-    pub actor: Option<String>,
-    /// Which page.
-    pub paging: Paging,
-}
-
-impl Store {
-    /// A page of the audit log, newest first.
-    pub async fn audit(&self, query: &AuditQuery) -> Result<Page<AuditRow>, StoreError> {
-        let mut select = Entity::find().order_by_desc(Column::At).order_by_desc(Column::Id);
-        if let Some(action) = &query.action {
-            select = select.filter(Column::Action.eq(action));
-        }
-        if let Some(actor) = &query.actor {
-            select = select.filter(Column::Actor.eq(actor));
-        }
-        self.page(select, query.paging).await?.try_map(row)
+/// Writes rows, each at the place that its chain gives it.
+pub(super) async fn append(
+    db: &impl ConnectionTrait,
+    rows: Vec<NewAudit>,
+    mut place: impl FnMut(&[String]) -> Place,
+) -> Result<(), StoreError> {
+    let (mut models, mut people) = (Vec::new(), Vec::new());
+    for new in rows {
+        let (mut model, parts) = model(new);
+        let Place { chain, seq, hash } = place(&says(&model));
+        (model.chain, model.seq, model.hash) = (Some(chain), Some(seq), Some(hash));
+        models.push(model.into_active_model().reset_all());
+        people.extend(parts);
     }
+    Entity::insert_many(models).exec_without_returning(db).await?;
+    log_people::insert(db, people).await
 }
 
-/// Writes rows.
-pub(super) async fn insert(db: &impl ConnectionTrait, rows: Vec<NewAudit>) -> Result<(), StoreError> {
-    let rows = rows.into_iter().map(|new| ActiveModel {
-        id: Set(new_id(new.at).to_string()),
-        at: Set(new.at),
-        actor: Set(cut(&new.by.key, 320)),
-        actor_name: Set(cut(&new.by.name, 128)),
-        action: Set(cut(&new.action, 64)),
-        target: Set(cut(&new.target, 320)),
-        reason: Set(cut(&new.reason, 200)),
-        detail: Set(new.detail),
-        ip: Set(cut(&new.by.ip, 45)),
-        request_id: Set(cut(&new.by.request_id, 64)),
-    });
-    Entity::insert_many(rows).exec_without_returning(db).await?;
-    Ok(())
+fn model(new: NewAudit) -> (Model, Vec<log_people::Model>) {
+    let (id, at) = (new_id(new.at).to_string(), new.at.trunc_subsecs(6));
+    let (actor, target) = (cut(&new.by.key, 320), cut(&new.target, 320));
+    let by = log_people::Model {
+        name: cut(&new.by.name, 128),
+        ip: cut(&new.by.ip, 45),
+        user_agent: cut(&new.by.user_agent, 512),
+        ..log_people::Model::of(&id, BY, Some(actor.clone()))
+    };
+    let (mut reason, mut detail, mut about) = (cut(&new.reason, 200), new.detail, None);
+    if ABOUT_PEOPLE.iter().any(|word| new.action.starts_with(word)) {
+        // Several at once are nobody's alone: that goes with the row.
+        let subject = Some(target.clone()).filter(|target| !target.contains(' '));
+        about = Some(log_people::Model {
+            reason: std::mem::take(&mut reason),
+            detail: std::mem::replace(&mut detail, serde_json::json!({})).to_string(),
+            ..log_people::Model::of(&id, ABOUT, subject)
+        });
+    }
+    let model = Model {
+        id,
+        at,
+        actor,
+        actor_name: String::new(),
+        action: cut(&new.action, 64),
+        target,
+        reason,
+        detail,
+        ip: String::new(),
+        request_id: cut(&new.by.request_id, 64),
+        chain: None,
+        seq: None,
+        hash: None,
+        by_digest: Some(by.digest()),
+        about_digest: about.as_ref().map(log_people::Model::digest),
+    };
+    (model, std::iter::once(by).chain(about).collect())
 }
 
-fn row(row: Model) -> Result<AuditRow, StoreError> {
-    Ok(AuditRow {
-        id: uuid(&row.id)?,
+/// What a row's hash covers. The columns that stay empty are covered, too: filled they would be shown.
+fn says(row: &Model) -> Vec<String> {
+    let digest = |digest: &Option<String>| digest.clone().unwrap_or_default();
+    vec![
+        row.id.clone(),
+        row.at.timestamp_micros().to_string(),
+        row.actor.clone(),
+        row.actor_name.clone(),
+        row.action.clone(),
+        row.target.clone(),
+        row.reason.clone(),
+        row.detail.to_string(),
+        row.ip.clone(),
+        row.request_id.clone(),
+        digest(&row.by_digest),
+        digest(&row.about_digest),
+    ]
+}
+
+/// The rows of a chain after one, in order.
+pub(super) async fn links(
+    db: &impl ConnectionTrait,
+    chain: &str,
+    after: i64,
+    limit: u64,
+) -> Result<Vec<Link>, StoreError> {
+    let select = Entity::find().filter(Column::Chain.eq(chain)).filter(Column::Seq.gt(after));
+    let rows = select.order_by_asc(Column::Seq).order_by_asc(Column::Id).limit(limit).all(db).await?;
+    let link = |row: Model| Link {
+        says: says(&row),
+        seq: row.seq.unwrap_or_default(),
+        hash: row.hash.unwrap_or_default(),
         at: row.at,
-        by: Actor { key: row.actor, name: row.actor_name, ip: row.ip, request_id: row.request_id, ..Actor::default() },
-        action: row.action,
-        target: row.target,
-        reason: row.reason,
-        detail: row.detail,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::testing::{at, store};
-
-    #[tokio::test]
-    async fn the_log_is_filtered_by_action_and_actor() {
-        let store = store().await;
-        let new = |action: &str, key: &str, second| NewAudit {
-            action: action.into(),
-            by: Actor { key: key.into(), ..Default::default() },
-            ..NewAudit::at(at(second))
-        };
-        insert(store.db(), vec![new("a", "1", 0), new("b", "1", 1), new("a", "2", 2)]).await.unwrap();
-        let paging = Paging { page: 1, page_size: 20 };
-        let query = AuditQuery { action: Some("a".into()), actor: None, paging };
-        let found = store.audit(&query).await.unwrap();
-        assert_eq!((found.total, found.list[0].at, found.list[1].at), (2, at(2), at(0)));
-        let query = AuditQuery { action: Some("a".into()), actor: Some("1".into()), paging };
-        assert_eq!(store.audit(&query).await.unwrap().total, 1);
-    }
+        parts: [(BY, row.by_digest), (ABOUT, row.about_digest)]
+            .into_iter()
+            .filter_map(|(part, digest)| Some((part, digest?)))
+            .collect(),
+        id: row.id,
+    };
+    Ok(rows.into_iter().map(link).collect())
 }

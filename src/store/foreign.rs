@@ -11,7 +11,7 @@ use super::roles::Words;
 use super::sessions::{self, NewSession};
 use super::text::cut;
 use super::users::{self, is};
-use super::{Store, StoreError};
+use super::{Store, StoreError, subjects};
 use crate::auth::UserKey;
 
 /// Longest user id of another system, in characters: with the name it makes the key that is unique.
@@ -32,7 +32,14 @@ impl Store {
     /// Writes a user of another system and a login of theirs; either may be there already.
     pub async fn admit_foreign(&self, who: &Foreigner, new: NewSession, now: DateTime<Utc>) -> Result<(), StoreError> {
         let tx = self.begin().await?;
-        upsert(&tx, who, now).await?;
+        if !upsert(&tx, who, now).await? {
+            // Refused by what was written when they were erased; nothing else is to be known of it.
+            let empty = String::new;
+            let nameless =
+                NewSession { ip: empty(), device: empty(), os: empty(), browser: empty(), user_agent: empty(), ..new };
+            sessions::insert_once(&tx, nameless, now).await?;
+            return tx.commit().await;
+        }
         sessions::insert_once(&tx, new, now).await?;
         let seen = users::ActiveModel { last_login_at: Set(Some(now)), ..Default::default() };
         users::Entity::update_many().set(seen).filter(is(&who.user)).exec(&*tx).await?;
@@ -93,8 +100,13 @@ pub(super) async fn refuse_tokens(tx: &Write, users: &[UserKey], at: DateTime<Ut
 }
 
 /// Of two that come at once, one makes the row and both are right.
-async fn upsert(tx: &Write, who: &Foreigner, now: DateTime<Utc>) -> Result<(), StoreError> {
+/// Not what was erased: that is answered false.
+async fn upsert(tx: &Write, who: &Foreigner, now: DateTime<Utc>) -> Result<bool, StoreError> {
     use users::Column;
+    let known = users::Entity::find().filter(is(&who.user)).one(&**tx).await?;
+    if known.is_some_and(|row| subjects::is_erased(&row)) {
+        return Ok(false);
+    }
     let row = users::ActiveModel {
         seq: NotSet,
         issuer: Set(who.user.issuer().to_owned()),
@@ -116,7 +128,7 @@ async fn upsert(tx: &Write, who: &Foreigner, now: DateTime<Utc>) -> Result<(), S
         .update_columns([Column::Username, Column::UsernameKey, Column::ForeignRoles])
         .to_owned();
     users::Entity::insert(row).on_conflict(renewed).exec_without_returning(&**tx).await?;
-    Ok(())
+    Ok(true)
 }
 
 /// For searches, and unique: names of other systems need not be.

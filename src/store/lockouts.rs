@@ -97,6 +97,6 @@ pub(super) async fn of(
     Ok(rows.into_iter().map(|row| (UserKey::new(&row.issuer, &row.user_id), row.until)).collect())
 }
 
-fn is(user: &UserKey) -> Condition {
+pub(super) fn is(user: &UserKey) -> Condition {
     Condition::all().add(Column::Issuer.eq(user.issuer())).add(Column::UserId.eq(user.id()))
 }

@@ -14,6 +14,7 @@
 
 mod administrators;
 mod api_keys;
+mod audit_list;
 mod audit_log;
 mod backup;
 mod caller;
@@ -25,6 +26,9 @@ mod foreign;
 mod job_runs;
 mod jobs;
 mod lockouts;
+mod log_chains;
+mod log_people;
+mod log_verify;
 mod login_log;
 mod nodes;
 mod outbox;
@@ -38,6 +42,7 @@ mod session_list;
 mod sessions;
 mod settings;
 mod signing_keys;
+mod subjects;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -52,7 +57,8 @@ mod users;
 mod writer;
 
 pub use api_keys::ApiKeyRow;
-pub use audit_log::{Actor, AuditQuery, AuditRow, NewAudit};
+pub use audit_list::{AuditQuery, AuditRow};
+pub use audit_log::{Actor, NewAudit};
 pub use backup::{check_sqlite, copy_sqlite, sqlite_file};
 pub use caller::{CallerRow, Ended};
 pub use connection::{Alone, Direction, Store};
@@ -62,7 +68,8 @@ pub use foreign::{Foreigner, MAX_FOREIGN_ID};
 pub use job_runs::{JobRun, KEPT_RUNS};
 pub use jobs::{Lease, LeaseRefused, Mark};
 pub use lockouts::Lockout;
-pub use login_log::NewLogin;
+pub use log_verify::{ChainReport, LogReport};
+pub use login_log::{LoginQuery, LoginRow, NewLogin};
 pub use nodes::NodeRow;
 pub use outbox::{Attempt, Call, NewCall, Upstream};
 pub use page::{Page, Paging};
@@ -73,6 +80,7 @@ pub use role_changes::{MAX_ROLES, RoleChange};
 pub use roles::Role;
 pub use session_list::{SessionOrder, SessionQuery};
 pub use sessions::{NewSession, SessionKind, SessionRow};
+pub use subjects::{IMPERSONAL, PERSONAL};
 pub use text::{new_id, username_key};
 pub use user_changes::{NewPassword, UserChange};
 pub use user_import::{BadRow, Import};

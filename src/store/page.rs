@@ -1,6 +1,9 @@
 //! Lists by pages.
 
-use sea_orm::{EntityTrait, FromQueryResult, PaginatorTrait, QuerySelect, Select};
+use chrono::{DateTime, Utc};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, FromQueryResult, PaginatorTrait, QuerySelect, Select};
+
+use uuid::Uuid;
 
 use super::{Store, StoreError};
 
@@ -22,6 +25,12 @@ pub struct Page<T> {
     pub total: u64,
 }
 
+impl Default for Paging {
+    fn default() -> Paging {
+        Paging { page: 1, page_size: 20 }
+    }
+}
+
 impl Store {
     /// The page of an ordered `select`, and how many rows there are. The order must be total, or a row may appear twice.
     pub(super) async fn page<E>(&self, select: Select<E>, paging: Paging) -> Result<Page<E::Model>, StoreError>
@@ -34,6 +43,14 @@ impl Store {
         let list = select.offset(offset).limit(paging.page_size).all(self.db()).await?;
         Ok(Page { list, total })
     }
+}
+
+/// What comes after a row where the newest are first, told apart by their ids; everything without one.
+pub(super) fn older<C: ColumnTrait>(at: C, id: C, after: Option<(DateTime<Utc>, Uuid)>) -> Condition {
+    Condition::all().add_option(after.map(|(when, which)| {
+        let same = Condition::all().add(at.eq(when)).add(id.lt(which.to_string()));
+        Condition::any().add(at.lt(when)).add(same)
+    }))
 }
 
 impl<T> Page<T> {

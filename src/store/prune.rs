@@ -5,10 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
 
-use super::{
-    SessionKind, Store, StoreError, api_keys, audit_log, ephemeral, lockouts, login_log, nodes, outbox, revocations,
-    sessions,
-};
+use super::log_chains::Log;
+use super::{SessionKind, Store, StoreError, api_keys, ephemeral, lockouts, nodes, outbox, revocations, sessions};
 
 /// How many rows were deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +49,8 @@ impl Store {
         let ours_ended = Condition::all().add(sessions::Column::Kind.ne(SessionKind::Foreign.word())).add(ended);
         let over = Condition::any().add(sessions::Column::ExpiresAt.lt(old)).add(ours_ended);
         Ok(Pruned {
-            logins: self.delete::<login_log::Entity>(login_log::Column::At.lt(old).into()).await?,
-            audits: self.delete::<audit_log::Entity>(audit_log::Column::At.lt(old).into()).await?,
+            logins: self.prune_log(Log::Login, old, now).await?,
+            audits: self.prune_log(Log::Audit, old, now).await?,
             sessions: self.delete::<sessions::Entity>(over).await?,
             revocations: self.delete::<revocations::Entity>(revocations::Column::CreatedAt.lt(older).into()).await?,
             calls: self.delete::<outbox::Entity>(outbox::Column::EndedAt.lt(old).into()).await?,

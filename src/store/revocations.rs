@@ -4,16 +4,15 @@
 use chrono::{DateTime, Utc};
 use sea_orm::ActiveValue::Set;
 use sea_orm::entity::prelude::*;
-use sea_orm::{QueryOrder, QuerySelect};
+use sea_orm::sea_query::ExprTrait;
+use sea_orm::{Condition, DbBackend, QueryOrder, QuerySelect};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::connection::Write;
 use super::roles::take_turn;
-use super::text::{cut, new_id, uuid};
-use super::{
-    Actor, NewAudit, NewCall, Store, StoreError, administrators, audit_log, counters, lockouts, outbox, sessions,
-};
+use super::text::{contains, cut, new_id, uuid};
+use super::{Actor, NewAudit, NewCall, Store, StoreError, administrators, counters, lockouts, outbox, sessions};
 use crate::auth::UserKey;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -228,9 +227,16 @@ pub(super) async fn carry_out(tx: &Write, new: NewRevocation, now: DateTime<Utc>
     }
     if let Some(Audited { action, target, detail }) = audit {
         let row = NewAudit { at: now, by, action, target, reason: revocation.reason.clone(), detail };
-        audit_log::insert(&**tx, vec![row]).await?;
+        tx.log(|rows| rows.audits.push(row));
     }
     Ok(revocation)
+}
+
+/// Those that name this user among their targets.
+pub(super) fn naming(backend: DbBackend, user: &UserKey) -> Condition {
+    let text = if backend == DbBackend::MySql { "char" } else { "text" };
+    let quoted = serde_json::Value::from(user.as_str()).to_string();
+    Expr::col(Column::Targets).cast_as(text).like(contains(&quoted)).into()
 }
 
 async fn insert(tx: &Write, new: NewRevocation, now: DateTime<Utc>) -> Result<Revocation, StoreError> {
@@ -306,8 +312,8 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
+    use crate::store::AuditQuery;
     use crate::store::testing::{at, login, migrated, new_user, shared, store};
-    use crate::store::{AuditQuery, Paging};
 
     fn kick(targets: Targets, until: Option<DateTime<Utc>>) -> NewRevocation {
         let (key, name, ip, request_id) = ("1".into(), "root".into(), "127.0.0.1".into(), "r1".into());
@@ -343,7 +349,7 @@ mod tests {
         assert_eq!(store.user(&bob).await.unwrap().unwrap().locked_until, Some(at(600)));
         assert_eq!(store.revocation(made.id).await.unwrap().unwrap(), made);
 
-        let query = AuditQuery { action: None, actor: Some("1".into()), paging: Paging { page: 1, page_size: 20 } };
+        let query = AuditQuery { actor: Some("1".into()), ..Default::default() };
         let audit = store.audit(&query).await.unwrap().list.remove(0);
         assert_eq!(
             (audit.action.as_str(), audit.reason.as_str(), audit.by.request_id.as_str()),

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::connection::Write;
 use super::revocations::{self, Audited, Kind, NewRevocation, Revocation, Targets};
 use super::roles::{ADMIN, ActiveModel, Column, Entity, Model, Words, take_turn, within};
-use super::{Actor, NewAudit, Role, Store, StoreError, audit_log, user_roles};
+use super::{Actor, NewAudit, Role, Store, StoreError, user_roles};
 use crate::auth::Permissions;
 
 /// Roles, at most.
@@ -47,7 +47,7 @@ impl Store {
         };
         Entity::insert(row).exec_without_returning(&*tx).await?;
         let detail = json!({ "permissions": role.permissions.words() });
-        audit(&tx, "role.create", &role.name, "", detail, by, now).await?;
+        audit(&tx, "role.create", &role.name, "", detail, by, now);
         tx.commit().await
     }
 
@@ -82,7 +82,7 @@ impl Store {
             "gained": after.difference(before).words(), "lost": before.difference(after).words(), "description": described,
         });
         let told = if after == before {
-            audit(&tx, "role.change", name, reason, detail, by, now).await?;
+            audit(&tx, "role.change", name, reason, detail, by, now);
             None
         } else {
             let new = NewRevocation {
@@ -118,7 +118,7 @@ impl Store {
             _ => error.into(),
         })?;
         let detail = json!({ "permissions": row.permissions.permissions().words() });
-        audit(&tx, "role.delete", name, reason, detail, by, now).await?;
+        audit(&tx, "role.delete", name, reason, detail, by, now);
         tx.commit().await
     }
 
@@ -148,7 +148,7 @@ fn keeping_unknown(before: &Words, after: Permissions) -> Words {
     Words(after.words().into_iter().map(str::to_owned).chain(unknown.cloned()).collect())
 }
 
-async fn audit(
+fn audit(
     tx: &Write,
     action: &str,
     role: &str,
@@ -156,9 +156,10 @@ async fn audit(
     detail: serde_json::Value,
     by: &Actor,
     now: DateTime<Utc>,
-) -> Result<(), StoreError> {
+) {
     let (by, action, target, reason) = (by.clone(), action.to_owned(), role.to_owned(), reason.to_owned());
-    audit_log::insert(&**tx, vec![NewAudit { at: now, by, action, target, reason, detail }]).await
+    let row = NewAudit { at: now, by, action, target, reason, detail };
+    tx.log(|rows| rows.audits.push(row));
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::connection::Write;
 use super::revocations::{self, Audited, Kind, NewRevocation, Revocation, Targets};
 use super::roles::{self, ADMIN};
 use super::text::cut;
-use super::{Actor, NewAudit, StoreError, administrators, audit_log, user_roles, users};
+use super::{Actor, NewAudit, StoreError, administrators, user_roles, users};
 use crate::auth::UserKey;
 
 /// An act on one account, in its transaction.
@@ -46,7 +46,8 @@ impl Act<'_> {
         });
         let named = users::ActiveModel { display_name: Set(display_name), email: Set(email), ..Default::default() };
         self.update(named).await?;
-        self.audit("user.name", detail).await
+        self.audit("user.name", detail);
+        Ok(())
     }
 
     pub(super) async fn give_roles(&self, roles: &[String]) -> Result<Option<Revocation>, StoreError> {
@@ -74,7 +75,7 @@ impl Act<'_> {
         self.update(users::ActiveModel { disabled_at: Set(disabled.then_some(self.now)), ..Default::default() })
             .await?;
         if !disabled {
-            self.audit("user.enable", json!({})).await?;
+            self.audit("user.enable", json!({}));
             return Ok(None);
         }
         let new = NewRevocation { ends_sessions: true, ..self.revocation(Kind::Disable, "user.disable", json!({})) };
@@ -85,7 +86,7 @@ impl Act<'_> {
         self.update(users::ActiveModel { must_change_password: Set(must), ..Default::default() }).await?;
         let (action, detail) = ("user.passwordDemand", json!({ "mustChange": must }));
         if !must {
-            self.audit(action, detail).await?;
+            self.audit(action, detail);
             return Ok(None);
         }
         let mut new = NewRevocation { ends_sessions: true, ..self.revocation(Kind::Password, action, detail) };
@@ -109,7 +110,7 @@ impl Act<'_> {
         }
     }
 
-    async fn audit(&self, action: &str, detail: serde_json::Value) -> Result<(), StoreError> {
+    fn audit(&self, action: &str, detail: serde_json::Value) {
         let row = NewAudit {
             at: self.now,
             by: self.by.clone(),
@@ -118,6 +119,6 @@ impl Act<'_> {
             reason: self.reason.to_owned(),
             detail,
         };
-        audit_log::insert(&**self.tx, vec![row]).await
+        self.tx.log(|rows| rows.audits.push(row));
     }
 }

@@ -48,6 +48,6 @@ pub(super) async fn replace(tx: &Write, user: &UserKey, roles: &[String]) -> Res
     Ok(())
 }
 
-fn is(user: &UserKey) -> Condition {
+pub(super) fn is(user: &UserKey) -> Condition {
     Condition::all().add(Column::Issuer.eq(user.issuer())).add(Column::UserId.eq(user.id()))
 }

@@ -10,7 +10,7 @@ use sea_orm::{Condition, QuerySelect, SqlErr};
 
 use super::connection::Write;
 use super::text::{cut, new_id, username_key};
-use super::{Actor, NewAudit, Store, StoreError, audit_log, lockouts, roles, user_roles};
+use super::{Actor, NewAudit, Store, StoreError, lockouts, roles, user_roles};
 use crate::auth::UserKey;
 use crate::config::Secret;
 
@@ -151,7 +151,8 @@ pub(super) async fn create(
     user_roles::replace(tx, &user, &roles).await?;
     let detail = serde_json::json!({ "username": new.username, "roles": roles });
     let (by, action, target) = (by.clone(), "user.create".to_owned(), user.to_string());
-    audit_log::insert(&**tx, vec![NewAudit { by, action, target, detail, ..NewAudit::at(now) }]).await?;
+    let row = NewAudit { by, action, target, detail, ..NewAudit::at(now) };
+    tx.log(|rows| rows.audits.push(row));
     Ok(user)
 }
 

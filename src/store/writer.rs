@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::{NewAudit, NewLogin, Store, StoreError, api_keys, audit_log, login_log, sessions};
+use super::log_chains::Rows;
+use super::{NewAudit, NewLogin, Store, StoreError, api_keys, sessions};
 
 /// A batch is written at this size …
 const BATCH: usize = 100;
@@ -202,8 +203,7 @@ impl Store {
     async fn write_batch(&self, batch: &Batch) -> Result<(), StoreError> {
         let Batch { logins, audits, seen, keys } = batch.clone();
         let tx = self.begin().await?;
-        login_log::insert(&*tx, logins).await?;
-        audit_log::insert(&*tx, audits).await?;
+        tx.log(|rows| *rows = Rows { logins, audits });
         sessions::mark_seen(&tx, seen).await?;
         api_keys::mark_used(&tx, keys).await?;
         tx.commit().await
@@ -216,8 +216,8 @@ mod tests {
 
     use super::*;
     use crate::auth::{ApiKey, KeyTerms};
-    use crate::store::Actor;
     use crate::store::testing::{at, login, migrated, new_user, shared, store};
+    use crate::store::{Actor, login_log};
 
     fn failed_login(second: i64) -> Entry {
         Entry::Login(NewLogin {

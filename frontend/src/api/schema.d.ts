@@ -664,6 +664,346 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/logs/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The audit log, newest first, by everything that a row says
+         * @description Permission: audit:read.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    page?: number;
+                    pageSize?: number;
+                    /** @description Not before. */
+                    from?: string;
+                    /** @description Before. */
+                    to?: string;
+                    /** @description Exactly this one, as on the wire. */
+                    actor?: string;
+                    /** @description Exactly this one; all that begin with it when it ends with a dot, as `user.`. */
+                    action?: string;
+                    /** @description Exactly this one. */
+                    target?: string;
+                    /** @description Exactly this address; takes `online:ip`. */
+                    ip?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["List_AuditLogEntry"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/logs/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The audit log as a file
+         * @description Everything that the filters let through, newest first. That it was taken stands in the audit log.
+         *
+         *     Permission: audit:read.
+         */
+        get: {
+            parameters: {
+                query: {
+                    format: components["schemas"]["Format"];
+                    from?: string;
+                    to?: string;
+                    actor?: string;
+                    action?: string;
+                    target?: string;
+                    ip?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description As `format` says. */
+                200: {
+                    headers: {
+                        "CONTENT-DISPOSITION": string;
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/x-ndjson": string;
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/logs/audit/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One act
+         * @description Permission: audit:read.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["AuditLogEntry"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/logs/logins": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The login log, newest first
+         * @description Permission: audit:read.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    page?: number;
+                    pageSize?: number;
+                    /** @description Not before. */
+                    from?: string;
+                    /** @description Before. */
+                    to?: string;
+                    /** @description Exactly this user. */
+                    user?: string;
+                    /** @description Contained in the name as typed. */
+                    username?: string;
+                    /** @description Exactly this one; `failed` is every one but `ok`. */
+                    outcome?: string;
+                    /** @description Exactly this address; takes `online:ip`. */
+                    ip?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["List_LoginEntry"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/logs/logins/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The login log as a file
+         * @description Everything that the filters let through, newest first. That it was taken stands in the audit log.
+         *
+         *     Permission: audit:read.
+         */
+        get: {
+            parameters: {
+                query: {
+                    format: components["schemas"]["Format"];
+                    from?: string;
+                    to?: string;
+                    user?: string;
+                    username?: string;
+                    outcome?: string;
+                    ip?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description As `format` says. */
+                200: {
+                    headers: {
+                        "CONTENT-DISPOSITION": string;
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/x-ndjson": string;
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/logs/logins/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One login that was tried
+         * @description Permission: audit:read.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json; charset=utf-8": components["schemas"]["LoginEntry"];
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/nodes": {
         parameters: {
             query?: never;
@@ -2022,6 +2362,115 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/subjects/{id}/erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erase a user
+         * @description Sessions end, and the account goes. What must stay, rows of logs and of acts, names the user by id only; the logs stay whole.
+         *     An account of another system stays without a name and disabled, or it would be back with its next token. The last administrator
+         *     stays: 409. Erasing again erases what has come since.
+         *
+         *     Permission: user:write.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json; charset=utf-8": components["schemas"]["EraseRequest"];
+                };
+            };
+            responses: {
+                /** @description It is done. */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/subjects/{id}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Everything that is kept of a user
+         * @description One JSON object a line: `table`, and the `row` as it is stored, without secrets. That it was taken stands in the audit log.
+         *
+         *     Permission: user:write.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description As `format` says. */
+                200: {
+                    headers: {
+                        "CONTENT-DISPOSITION": string;
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/x-ndjson": string;
+                    };
+                };
+                /** @description A problem (RFC 9457). */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/users": {
         parameters: {
             query?: never;
@@ -2475,6 +2924,39 @@ export interface components {
             target: string;
         };
         /**
+         * AuditLogEntry
+         * @description One act. What was erased is empty.
+         */
+        AuditLogEntry: {
+            /** @description As `online.kick`. */
+            action: string;
+            /** @description The user as on the wire, `key:` and an API key's id, `cli` or `system`. */
+            actor: string;
+            actorName: string;
+            /** @description What is after. */
+            after?: unknown;
+            /** Format: date-time */
+            at: string;
+            /** @description What was before; none where nothing was changed. */
+            before?: unknown;
+            /** @description The chain that the row is part of, and its number there; none for a row from before there were chains. */
+            chain?: string;
+            /** @description What else matters. */
+            detail: unknown;
+            /** @description Whether something of it was erased. */
+            erased: boolean;
+            id: string;
+            /** @description Masked without `online:ip`. */
+            ip: string;
+            /** @description The operator's sentence. */
+            reason: string;
+            requestId: string;
+            /** Format: int64 */
+            seq?: number;
+            target: string;
+            userAgent: string;
+        };
+        /**
          * BadLine
          * @description A line of an import that does not fit.
          */
@@ -2617,6 +3099,13 @@ export interface components {
             /** @description What the user reads; at most 200 characters. */
             reason?: string;
         };
+        /** EraseRequest */
+        EraseRequest: {
+            /** @description That the caller knows it is about themself. */
+            confirmSelf?: boolean;
+            /** @description For the audit log, and for who is logged out; at most 200 characters. It stays: name nobody in it. */
+            reason?: string;
+        };
         /**
          * EventFacts
          * @description One event of the handler registry since the start.
@@ -2658,6 +3147,11 @@ export interface components {
             /** Format: uint32 */
             rttMs?: number;
         };
+        /**
+         * @description How a file is written.
+         * @enum {string}
+         */
+        Format: "csv" | "jsonl";
         /**
          * Imported
          * @description What became of it.
@@ -2879,6 +3373,62 @@ export interface components {
             totalCount: number;
         };
         /**
+         * List_AuditLogEntry
+         * @description A page of rows.
+         */
+        List_AuditLogEntry: {
+            /** @description At most `pageSize` rows, no row twice. */
+            list: components["schemas"]["AuditLogEntry"][];
+            /**
+             * Format: uint64
+             * @description From 1.
+             */
+            page: number;
+            /**
+             * Format: uint64
+             * @description Pages there are.
+             */
+            pageCount: number;
+            /**
+             * Format: uint64
+             * @description Rows of a page.
+             */
+            pageSize: number;
+            /**
+             * Format: uint64
+             * @description Rows of all pages.
+             */
+            totalCount: number;
+        };
+        /**
+         * List_LoginEntry
+         * @description A page of rows.
+         */
+        List_LoginEntry: {
+            /** @description At most `pageSize` rows, no row twice. */
+            list: components["schemas"]["LoginEntry"][];
+            /**
+             * Format: uint64
+             * @description From 1.
+             */
+            page: number;
+            /**
+             * Format: uint64
+             * @description Pages there are.
+             */
+            pageCount: number;
+            /**
+             * Format: uint64
+             * @description Rows of a page.
+             */
+            pageSize: number;
+            /**
+             * Format: uint64
+             * @description Rows of all pages.
+             */
+            totalCount: number;
+        };
+        /**
          * List_Session
          * @description A page of rows.
          */
@@ -2949,6 +3499,35 @@ export interface components {
             mustChangePassword: boolean;
             tokenType: string;
             user: components["schemas"]["LoginUser"];
+        };
+        /**
+         * LoginEntry
+         * @description A login that was tried. What was erased is empty.
+         */
+        LoginEntry: {
+            /** Format: date-time */
+            at: string;
+            browser: string;
+            /** @description The chain that the row is part of, and its number there; none for a row from before there were chains. */
+            chain?: string;
+            device: string;
+            /** @description Whether something of it was erased. */
+            erased: boolean;
+            id: string;
+            /** @description Masked without `online:ip`. */
+            ip: string;
+            os: string;
+            /** @description `ok`, or the code of the problem it was answered with. */
+            outcome: string;
+            requestId: string;
+            /** Format: int64 */
+            seq?: number;
+            /** @description The session it made. */
+            sessionId?: string;
+            /** @description Whose it was; none when it failed. */
+            userId?: string;
+            /** @description The name as typed. */
+            username: string;
         };
         /** LoginRequest */
         LoginRequest: {

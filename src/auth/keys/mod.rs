@@ -18,6 +18,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 pub use self::error::KeyError;
 use self::file::{KeyFile, Seed, StoredKey, StoredKeys, still_verifies};
 use self::material::Material;
+use self::sealed::derive;
 pub use self::sealed::{MasterKey, SealedKey};
 use crate::config;
 
@@ -174,6 +175,18 @@ impl Keyring {
     pub fn longest_life(&self) -> Option<Duration> {
         let held = self.0.load();
         (!matches!(held.origin, Origin::Settings)).then_some(held.overlap)
+    }
+
+    /// The keys of the chained logs, the one that signs first. `auth.master_key` outlives every other one, so it comes first where
+    /// it is set; the others still verify what was written without it.
+    pub fn log_keys(&self, auth: &config::Auth) -> Vec<[u8; 32]> {
+        let master = Some(auth.master_key.expose()).filter(|master| !master.is_empty()).map(str::as_bytes);
+        let refresh = self.refresh_secrets();
+        master
+            .into_iter()
+            .chain(refresh.iter().map(<[u8; 32]>::as_slice))
+            .map(|key| derive(key, "rollcall logs"))
+            .collect()
     }
 
     /// The key that signs.

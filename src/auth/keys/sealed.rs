@@ -53,7 +53,7 @@ pub struct MasterKey {
 impl MasterKey {
     /// From `auth.master_key`, which has at least 32 characters.
     pub fn new(setting: &config::Secret) -> MasterKey {
-        let derived = |purpose| derive(setting, purpose);
+        let derived = |purpose| derive(setting.expose().as_bytes(), purpose);
         let cipher = Box::new(Aes256Gcm::new(&derived("rollcall signing keys").into()));
         MasterKey { cipher, fingerprint: URL_SAFE_NO_PAD.encode(&derived("rollcall fingerprint")[..12]) }
     }
@@ -131,9 +131,9 @@ fn bound(key: &SealedKey) -> String {
     format!("1 {} {} {}", key.purpose, key.alg, key.kid)
 }
 
-fn derive(secret: &config::Secret, purpose: &str) -> [u8; 32] {
-    let mut mac =
-        <Hmac<Sha256> as Mac>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of any length");
+/// A key for one purpose, which tells nothing of the secret or of those for others.
+pub(super) fn derive(secret: &[u8], purpose: &str) -> [u8; 32] {
+    let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(secret).expect("HMAC takes keys of any length");
     mac.update(purpose.as_bytes());
     mac.finalize().into_bytes().into()
 }

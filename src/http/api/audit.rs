@@ -48,8 +48,12 @@ impl AuditApi {
         actor: Query<Option<String>>,
     ) -> poem::Result<Json<List<AuditEntry>>> {
         let paging = Paging::new(page.0, page_size.0)?;
-        let query =
-            AuditQuery { action: filter("action", action.0)?, actor: filter("actor", actor.0)?, paging: paging.into() };
+        let query = AuditQuery {
+            action: filter("action", action.0)?,
+            actor: filter("actor", actor.0)?,
+            paging: paging.into(),
+            ..AuditQuery::default()
+        };
         let page = services.store().audit(&query).await.map_err(Problem::from)?;
         let list = page.list.into_iter().map(|row| AuditEntry {
             id: row.id.to_string(),

@@ -5,6 +5,7 @@ mod audit;
 mod auth;
 mod jobs;
 mod kick;
+mod logs;
 mod nodes;
 mod online;
 mod push;
@@ -36,6 +37,7 @@ pub(super) type Apis = (
     jobs::JobsApi,
     nodes::NodesApi,
     audit::AuditApi,
+    logs::Apis,
     server::ServerApi,
 );
 
@@ -55,6 +57,7 @@ pub(super) fn service(base: &str) -> OpenApiService<Apis, ()> {
         jobs::JobsApi,
         nodes::NodesApi,
         audit::AuditApi,
+        logs::APIS,
         server::ServerApi,
     );
     OpenApiService::new(apis, "Rollcall", env!("CARGO_PKG_VERSION"))
@@ -91,6 +94,10 @@ pub(super) enum Tag {
     Jobs,
     /// Who did what.
     Audit,
+    /// Logins that were tried, and who did what: filtered, whole and as files.
+    Logs,
+    /// What is kept of one person.
+    Subjects,
     /// The server itself.
     Server,
 }

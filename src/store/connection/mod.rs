@@ -8,7 +8,7 @@ mod sqlite;
 
 use std::error::Error;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rollcall_migrations::set_table_prefix;
@@ -16,9 +16,10 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::OwnedMutexGuard;
 
 use super::StoreError;
+use super::log_chains::{self, Chain, Rows};
 use crate::config;
 pub use alone::Alone;
 use guarded::{Guard, Guarded};
@@ -31,11 +32,13 @@ pub struct Store {
     /// How to connect beside the pool; none for SQLite.
     beside: Option<Arc<ConnectOptions>>,
     /// SQLite has one writer at a time and lets the others poll; waiting here is fair and costs nothing.
-    turn: Arc<Mutex<()>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     timeout: Duration,
     auto_migrate: bool,
     /// What the rows of our own accounts have as issuer.
     own_issuer: Arc<str>,
+    /// What this process continues with its rows of the logs.
+    chain: Arc<Chain>,
 }
 
 impl Store {
@@ -70,6 +73,7 @@ impl Store {
             timeout: config.timeout,
             auto_migrate: config.auto_migrate,
             own_issuer: "".into(),
+            chain: Arc::default(),
         })
     }
 
@@ -77,6 +81,17 @@ impl Store {
     pub(super) fn with_own_issuer(mut self, name: &str) -> Store {
         self.own_issuer = name.into();
         self
+    }
+
+    /// The same that continues the chain of this node in the logs with the first of these keys; the others only verify. Without,
+    /// the chain is that of one process, which nobody can verify later.
+    pub fn with_chain(mut self, node: &str, keys: Vec<[u8; 32]>) -> Store {
+        self.chain = Arc::new(Chain::new(node, keys));
+        self
+    }
+
+    pub(super) fn chain(&self) -> &Chain {
+        &self.chain
     }
 
     pub(super) fn own_issuer(&self) -> &str {
@@ -131,19 +146,30 @@ impl Store {
         let immediate = Some(SqliteTransactionMode::Immediate);
         let options = TransactionOptions { sqlite_transaction_mode: immediate, ..Default::default() };
         let tx = self.db.guard.within(self.db.inner.begin_with_options(options)).await?;
-        Ok(Write { tx: Guarded { inner: tx, guard }, _turn: turn })
+        let chain = Arc::clone(&self.chain);
+        Ok(Write { tx: Guarded { inner: tx, guard }, chain, rows: Mutex::default(), _turn: turn })
     }
 }
 
 /// A write transaction and the turn it holds; fields drop in this order.
 pub(super) struct Write {
     tx: Guarded<DatabaseTransaction>,
+    chain: Arc<Chain>,
+    rows: Mutex<Rows>,
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Write {
+    /// Appends rows to the logs, with the commit: whoever continues a chain holds it to the end of the transaction, so that comes
+    /// last, or two transactions could wait for each other.
+    pub(super) fn log(&self, append: impl FnOnce(&mut Rows)) {
+        append(&mut self.rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
     pub(super) async fn commit(self) -> Result<(), StoreError> {
-        let Write { tx: Guarded { inner, guard }, _turn } = self;
+        let rows = std::mem::take(&mut *self.rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        log_chains::append(&self.tx, &self.chain, rows).await?;
+        let Write { tx: Guarded { inner, guard }, _turn, .. } = self;
         Ok(guard.within(inner.commit()).await?)
     }
 }
