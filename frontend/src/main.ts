@@ -7,6 +7,7 @@ import { router } from './router'
 import { usePrefsStore } from './stores/prefs'
 import './styles/tokens.css'
 import './styles/base.css'
+import './styles/table.css'
 
 // A stale tab asks for chunks that a newer build has replaced: one reload fetches the new page.
 addEventListener('vite:preloadError', (event) => {

@@ -1,7 +1,6 @@
 // What a browser is told that may not come in, and what the page never does.
-import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { type Page } from '@playwright/test'
+import { violations } from './axe'
 import { complaints, expect, PASSWORD, person, rowOf, type Server, test } from './server'
 
 /** Opens a socket from the page as any site's own script would; how it ended. */
@@ -88,18 +87,6 @@ test('Chinese and English, light and dark', async ({ browser, server }) => {
   await page.locator('button.switch[lang=en]').click()
   await expect(page.getByRole('heading', { level: 1 })).toHaveText('Online users')
 })
-
-const axe = readFileSync(createRequire(__filename).resolve('axe-core/axe.min.js'), 'utf8')
-
-async function violations(page: Page): Promise<string[]> {
-  // As an evaluation and not as a script: the page's policy allows none but its own.
-  await page.evaluate(axe)
-  return page.evaluate(async () => {
-    // @ts-expect-error axe came by the line above
-    const found = await window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa'] })
-    return found.violations.map((one: { id: string; nodes: { html: string }[] }) => `${one.id}: ${one.nodes[0]?.html}`)
-  })
-}
 
 for (const colorScheme of ['light', 'dark'] as const) {
   test(`every page can be used without eyes or mouse (${colorScheme})`, async ({ browser, server }) => {

@@ -1,19 +1,8 @@
 // Who tried to log in and who did what, as somebody who looks into it reads it.
 import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import type { Page } from '@playwright/test'
+import { violations } from './axe'
 import { complaints, expect, person, test } from './server'
-
-const axe = readFileSync(createRequire(__filename).resolve('axe-core/axe.min.js'), 'utf8')
-
-async function violations(page: Page): Promise<string[]> {
-  await page.evaluate(axe)
-  return page.evaluate(async () => {
-    // @ts-expect-error axe came by the line above
-    const found = await window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa'] })
-    return found.violations.map((one: { id: string; nodes: { html: string }[] }) => `${one.id}: ${one.nodes[0]?.html}`)
-  })
-}
 
 const shot = (page: Page, name: string) => (process.env.ROLLCALL_SHOTS ? page.screenshot({ path: `${process.env.ROLLCALL_SHOTS}/${name}.png` }) : undefined)
 

@@ -8,6 +8,8 @@ export interface Problem {
   requestId?: string
   /** The field that does not fit, with 422. */
   field?: string
+  /** What is wrong with lines of a file. */
+  lines?: { line: number; field?: string; detail: string }[]
   /** RFC 3339; until when a lockout lasts. */
   until?: string
 }
