@@ -759,11 +759,12 @@ export interface paths {
                 /** @description As `format` says. */
                 200: {
                     headers: {
-                        "CONTENT-DISPOSITION": string;
+                        "content-disposition": string;
                         [name: string]: unknown;
                     };
                     content: {
                         "application/x-ndjson": string;
+                        "text/csv; charset=utf-8": string;
                     };
                 };
                 /** @description A problem (RFC 9457). */
@@ -929,11 +930,12 @@ export interface paths {
                 /** @description As `format` says. */
                 200: {
                     headers: {
-                        "CONTENT-DISPOSITION": string;
+                        "content-disposition": string;
                         [name: string]: unknown;
                     };
                     content: {
                         "application/x-ndjson": string;
+                        "text/csv; charset=utf-8": string;
                     };
                 };
                 /** @description A problem (RFC 9457). */
@@ -2447,11 +2449,12 @@ export interface paths {
                 /** @description As `format` says. */
                 200: {
                     headers: {
-                        "CONTENT-DISPOSITION": string;
+                        "content-disposition": string;
                         [name: string]: unknown;
                     };
                     content: {
                         "application/x-ndjson": string;
+                        "text/csv; charset=utf-8": string;
                     };
                 };
                 /** @description A problem (RFC 9457). */
