@@ -92,7 +92,7 @@ async fn a_backup_under_churn_holds_every_acknowledged_session_and_audit_row() {
     for Acknowledged { token, ended, username } in before {
         let me = call("GET", format!("{}/api/v1/auth/me", server.url), &token, Value::Null).await.0;
         assert_eq!(me, if ended { 401 } else { 200 }, "{username}'s maker");
-        let audit = format!("{}/api/v1/audit?action=user.create&pageSize=500", server.url);
+        let audit = format!("{}/api/v1/logs/audit?action=user.create&pageSize=500", server.url);
         let rows = call("GET", audit, &admin, Value::Null).await.1;
         let row = |row: &Value| row.to_string().contains(&format!("\"{username}\""));
         assert!(rows["list"].as_array().unwrap().iter().any(row), "{username} in {rows}");

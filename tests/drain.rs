@@ -151,7 +151,7 @@ async fn emptying_a_node_is_for_those_who_may_and_stands_in_the_audit_log() {
     assert_eq!(admin.post("/api/v1/nodes/n1/resume", Value::Null).await.status, 200);
     for (action, detail) in [("node.drain", json!({"clientsPerSecond": 7})), ("node.resume", json!({}))] {
         eventually("it is written", || async {
-            let row = admin.get(&format!("/api/v1/audit?action={action}")).await.body["list"][0].clone();
+            let row = admin.get(&format!("/api/v1/logs/audit?action={action}")).await.body["list"][0].clone();
             (&row["actorName"], &row["target"], &row["detail"]) == (&json!("root"), &json!("n1"), &detail)
         })
         .await;

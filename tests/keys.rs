@@ -52,7 +52,7 @@ async fn a_key_is_shown_once_and_does_what_its_scopes_say_and_nothing_else() {
     assert_eq!(socket.push("order").await, 7);
     for (method, path) in [
         ("GET", "/api/v1/users"),
-        ("GET", "/api/v1/audit"),
+        ("GET", "/api/v1/logs/audit"),
         ("GET", KEYS),
         ("DELETE", &format!("/api/v1/online/users/{}", bob.id)),
         ("POST", "/api/v1/sessions/revoke"),
@@ -62,7 +62,7 @@ async fn a_key_is_shown_once_and_does_what_its_scopes_say_and_nothing_else() {
         let refused = shop.call(method, path, json!({})).await;
         assert_eq!((refused.status, &refused.body["code"]), (403, &json!("forbidden")), "{method} {path}");
     }
-    for path in [KEYS.to_owned(), format!("{KEYS}/{}", shop.id), "/api/v1/audit".to_owned()] {
+    for path in [KEYS.to_owned(), format!("{KEYS}/{}", shop.id), "/api/v1/logs/audit".to_owned()] {
         let text = admin.get(&path).await.text;
         assert!(text.contains("the shop") && !text.contains(&secret), "{path} shows the key");
     }
@@ -166,9 +166,9 @@ async fn a_revoked_or_expired_or_unknown_key_is_refused_at_once_with_its_own_wor
     assert_eq!(gone.status, 404, "{}", gone.text);
     let row = admin.get(&format!("{KEYS}/{}", lost.id)).await.body;
     assert!(row["revokedAt"].is_string() && row.get("key").is_none(), "{row}");
-    let audit = admin.get("/api/v1/audit?action=key.revoke").await.body["list"][0].clone();
+    let audit = admin.get("/api/v1/logs/audit?action=key.revoke").await.body["list"][0].clone();
     assert_eq!((&audit["actor"], &audit["target"]), (&json!(admin.id), &json!(format!("key:{} lost", lost.id))));
-    assert_eq!(admin.get("/api/v1/audit?action=key.create").await.body["totalCount"], 3);
+    assert_eq!(admin.get("/api/v1/logs/audit?action=key.create").await.body["totalCount"], 3);
     app.shutdown().await;
 }
 
@@ -300,7 +300,7 @@ async fn what_a_key_does_is_done_in_its_name_and_administrators_are_out_of_its_r
     assert_eq!((ended.code, &push["by"]), (4410, &json!("key:shop")));
     let row = shop.get(&format!("/api/v1/online/kicks/{}", kick.body["id"].as_str().unwrap())).await.body;
     assert_eq!(row["by"], "key:shop");
-    let audit = admin.get("/api/v1/audit?action=online.kick").await.body["list"][0].clone();
+    let audit = admin.get("/api/v1/logs/audit?action=online.kick").await.body["list"][0].clone();
     assert_eq!((&audit["actor"], &audit["actorName"]), (&json!(format!("key:{}", shop.id)), &json!("key:shop")));
     for (method, path, body) in [
         ("DELETE", format!("/api/v1/online/users/{}", admin.id), json!({})),
@@ -406,7 +406,7 @@ async fn a_key_is_told_with_every_answer_how_many_calls_are_left_and_waits_beyon
         answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
     };
     // What is refused or not found counts, and says so, too.
-    for (path, status, left) in [("/api/v1/users", 200, 2), ("/api/v1/audit", 403, 1), ("/api/v1/users/99", 404, 0)] {
+    for (path, status, left) in [("/api/v1/users", 200, 2), ("/api/v1/logs/audit", 403, 1), ("/api/v1/users/99", 404, 0)] {
         let answer = shop.get(path).await;
         assert_eq!(answer.status, status, "{}", answer.text);
         assert_eq!(header(&answer, "ratelimit-policy"), "\"calls\";q=3;w=60");

@@ -42,7 +42,7 @@ async fn kicking_a_client_ends_its_session_so_all_its_tabs_and_no_other_login() 
     assert_eq!(elsewhere.ask("ping", json!({})).await["code"], 0);
     let row = admin.get(&format!("/api/v1/online/kicks/{}", kick.body["id"].as_str().unwrap())).await.body;
     assert_eq!((outcome(&row), &row["by"], &row["reason"]), ((2, 2, true), &json!("root"), &json!("Enough.")));
-    let audit = admin.get("/api/v1/audit?action=online.kick").await.body["list"][0].clone();
+    let audit = admin.get("/api/v1/logs/audit?action=online.kick").await.body["list"][0].clone();
     assert_eq!(
         (&audit["actorName"], &audit["target"], &audit["reason"]),
         (&json!("root"), &json!(here.id), &json!("Enough.")),

@@ -52,7 +52,7 @@ async fn users_are_found_by_what_is_known_of_them() {
         assert_eq!(names(&admin, query).await, expected, "{query}");
     }
     assert_eq!(admin.get("/api/v1/users?sort=shoe").await.body["field"], "sort");
-    let audit = admin.get("/api/v1/audit?action=user.disable").await.body["list"][0].clone();
+    let audit = admin.get("/api/v1/logs/audit?action=user.disable").await.body["list"][0].clone();
     assert_eq!((&audit["target"], &audit["reason"]), (&json!("2"), &json!("left")));
     assert_eq!(admin.post("/api/v1/users/4/unlock", json!({})).await.status, 204);
     assert!(names(&admin, "locked=true").await.is_empty());
@@ -101,9 +101,9 @@ async fn a_deleted_user_is_out_at_once_and_what_logs_say_stays() {
     assert_eq!(app.try_login("bob", PASSWORD).await.status, 401);
     assert_eq!(admin.get(&path(&bob)).await.status, 404);
     assert_eq!(admin.delete(&path(&bob), json!({})).await.status, 404);
-    let audit = admin.get("/api/v1/audit?action=user.delete").await.body["list"][0].clone();
+    let audit = admin.get("/api/v1/logs/audit?action=user.delete").await.body["list"][0].clone();
     assert_eq!((&audit["target"], &audit["detail"]["username"]), (&json!(bob.id), &json!("bob")));
-    let by_bob = admin.get(&format!("/api/v1/audit?actor={}", bob.id)).await.body;
+    let by_bob = admin.get(&format!("/api/v1/logs/audit?actor={}", bob.id)).await.body;
     assert_eq!(by_bob["list"][0]["actorName"], "bob", "{by_bob}");
     let again = app.account("bob", "member").await;
     assert_ne!(again, bob.id, "an id is never given again");
@@ -219,7 +219,7 @@ async fn an_import_makes_everybody_or_nobody_and_names_each_bad_line() {
     let login = app.try_login("ann", ann["password"].as_str().unwrap()).await;
     assert_eq!((login.status, &login.body["mustChangePassword"]), (200, &json!(true)), "{}", login.text);
     assert_eq!(names(&admin, "q=builder").await, ["bob"]);
-    assert_eq!(admin.get("/api/v1/audit?action=user.create").await.body["list"][0]["actor"], admin.id);
+    assert_eq!(admin.get("/api/v1/logs/audit?action=user.create").await.body["list"][0]["actor"], admin.id);
     app.shutdown().await;
 }
 

@@ -33,7 +33,7 @@ async fn a_user_who_logged_out_elsewhere_loses_every_session_and_socket_here() {
     assert_eq!((denied.status, &denied.body["code"]), (401, &json!("session_revoked")), "{}", denied.text);
     assert!(!is_logged_in(&there).await && is_logged_in(&eve).await);
     assert_eq!(neighbour.ask("ping", json!({})).await["code"], 0);
-    let audit = admin.get("/api/v1/audit?action=session.revoke").await.body["list"][0].clone();
+    let audit = admin.get("/api/v1/logs/audit?action=session.revoke").await.body["list"][0].clone();
     assert_eq!((&audit["target"], &audit["reason"]), (&json!(here.id), &json!("You logged out of the shop.")));
     let again = admin.post(PATH, json!({"user": here.id})).await;
     assert_eq!((again.status, &again.body["sessions"], &again.body["clients"]), (200, &json!(0), &json!(0)));

@@ -50,7 +50,7 @@ async fn a_role_is_made_changed_and_deleted_and_each_leaves_a_row_in_the_audit_l
     assert_eq!(admin.delete(&format!("{ROLES}/door"), json!({"reason": "tidy"})).await.status, 204);
     assert_eq!(admin.get(&format!("{ROLES}/door")).await.status, 404);
     for (action, reason) in [("role.create", ""), ("role.change", "no more"), ("role.delete", "tidy")] {
-        let audit = admin.get(&format!("/api/v1/audit?action={action}")).await.body;
+        let audit = admin.get(&format!("/api/v1/logs/audit?action={action}")).await.body;
         assert_eq!((&audit["list"][0]["target"], &audit["list"][0]["reason"]), (&json!("door"), &json!(reason)));
         assert_eq!(audit["totalCount"], 1, "{action}");
     }

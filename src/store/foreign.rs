@@ -11,7 +11,7 @@ use super::roles::Words;
 use super::sessions::{self, NewSession};
 use super::text::cut;
 use super::users::{self, is};
-use super::{Store, StoreError, subjects};
+use super::{Store, StoreError, erasure};
 use crate::auth::UserKey;
 
 /// Longest user id of another system, in characters: with the name it makes the key that is unique.
@@ -104,7 +104,7 @@ pub(super) async fn refuse_tokens(tx: &Write, users: &[UserKey], at: DateTime<Ut
 async fn upsert(tx: &Write, who: &Foreigner, now: DateTime<Utc>) -> Result<bool, StoreError> {
     use users::Column;
     let known = users::Entity::find().filter(is(&who.user)).one(&**tx).await?;
-    if known.is_some_and(|row| subjects::is_erased(&row)) {
+    if known.is_some_and(|row| erasure::is_erased(&row)) {
         return Ok(false);
     }
     let row = users::ActiveModel {

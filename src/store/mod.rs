@@ -21,6 +21,7 @@ mod caller;
 mod connection;
 mod counters;
 mod ephemeral;
+mod erasure;
 mod error;
 mod foreign;
 mod job_runs;

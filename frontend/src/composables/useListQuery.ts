@@ -12,20 +12,20 @@ export function useListQuery(defaultSort = '') {
     return typeof value === 'string' ? value : ''
   }
 
-  /** Sets several at once; an empty text takes one out. */
-  function set(values: Record<string, string>) {
-    if (route.name !== name) return
-    const query: Record<string, string> = {}
-    for (const [key, value] of Object.entries({ ...route.query, ...values })) if (typeof value === 'string' && value) query[key] = value
-    void router.replace({ query })
+  /** Nothing but these; an empty text is none. */
+  function only(values: Record<string, unknown>) {
+    if (route.name === name) void router.replace({ query: Object.fromEntries(Object.entries(values).filter(([, value]) => typeof value === 'string' && value)) as Record<string, string> })
   }
 
-  /** One filter; another page than the first would be one of another list. */
-  const filter = (key: string) => computed({ get: () => read(key), set: (value: string | null) => set({ [key]: value ?? '', page: '' }) })
+  const set = (values: Record<string, string>) => only({ ...route.query, ...values })
+  /** Several filters at once; another page than the first would be one of another list. */
+  const change = (values: Record<string, string>) => set({ ...values, page: '' })
+  /** One of them. */
+  const filter = (key: string) => computed({ get: () => read(key), set: (value: string | null) => change({ [key]: value ?? '' }) })
   const page = computed({ get: () => Math.max(1, Math.floor(Number(read('page'))) || 1), set: (value: number) => set({ page: value > 1 ? String(value) : '' }) })
-  const sort = computed({ get: () => read('sort') || defaultSort, set: (value: string) => set({ sort: value === defaultSort ? '' : value, page: '' }) })
+  const sort = computed({ get: () => read('sort') || defaultSort, set: (value: string) => change({ sort: value === defaultSort ? '' : value }) })
   /** Something to show beside the list, such as a drawer: it changes neither list nor page. */
   const beside = (key: string) => computed({ get: () => read(key), set: (value: string) => set({ [key]: value }) })
 
-  return { filter, page, sort, beside }
+  return { filter, change, only, page, sort, beside }
 }

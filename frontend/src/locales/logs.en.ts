@@ -12,9 +12,7 @@ export default {
     clear: 'Clear the filters',
     refresh: 'Refresh',
     export: { csv: 'Export CSV', jsonl: 'Export JSON' },
-    total: '{n} row | {n} rows',
     none: 'Nothing was written yet',
-    noneFiltered: 'No row fits the filters',
     open: '{name}, {at}: show everything',
     filter: { username: 'Username has', user: 'User id', ip: 'IP', actor: 'Actor id', action: 'Action, as user.', target: 'Target' },
     col: {

@@ -10,9 +10,7 @@ export default {
     clear: '清除筛选',
     refresh: '刷新',
     export: { csv: '导出 CSV', jsonl: '导出 JSON' },
-    total: '共 {n} 条',
     none: '还没有记录',
-    noneFiltered: '没有符合条件的记录',
     open: '{name}，{at}：查看详情',
     filter: { username: '用户名包含', user: '用户 ID', ip: 'IP', actor: '操作者 ID', action: '操作，如 user.', target: '对象' },
     col: {

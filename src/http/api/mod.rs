@@ -1,7 +1,6 @@
 //! REST under `/api/v1`: one file per resource with its paths, requests, responses and documentation.
 
 mod api_keys;
-mod audit;
 mod auth;
 mod jobs;
 mod kick;
@@ -36,7 +35,6 @@ pub(super) type Apis = (
     api_keys::ApiKeysApi,
     jobs::JobsApi,
     nodes::NodesApi,
-    audit::AuditApi,
     logs::Apis,
     server::ServerApi,
 );
@@ -56,7 +54,6 @@ pub(super) fn service(base: &str) -> OpenApiService<Apis, ()> {
         api_keys::ApiKeysApi,
         jobs::JobsApi,
         nodes::NodesApi,
-        audit::AuditApi,
         logs::APIS,
         server::ServerApi,
     );
@@ -92,8 +89,6 @@ pub(super) enum Tag {
     ApiKeys,
     /// Scheduled jobs.
     Jobs,
-    /// Who did what.
-    Audit,
     /// Logins that were tried, and who did what: filtered, whole and as files.
     Logs,
     /// What is kept of one person.

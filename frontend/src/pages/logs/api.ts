@@ -10,6 +10,7 @@ export const PAGE_SIZE = 50
 export type Row = ({ kind: 'logins' } & LoginEntry) | ({ kind: 'audit' } & AuditLogEntry)
 
 export interface Rows {
+  tab: Tab
   list: Row[]
   total: number
 }
@@ -18,10 +19,10 @@ export async function fetchRows(tab: Tab, filter: Filter, page: number): Promise
   const query = { ...wanted(tab, filter), page, pageSize: PAGE_SIZE }
   if (tab === 'logins') {
     const { list, totalCount } = await ok(api.GET('/logs/logins', { params: { query } }))
-    return { list: list.map((row) => ({ kind: tab, ...row })), total: totalCount }
+    return { tab, list: list.map((row) => ({ kind: tab, ...row })), total: totalCount }
   }
   const { list, totalCount } = await ok(api.GET('/logs/audit', { params: { query } }))
-  return { list: list.map((row) => ({ kind: tab, ...row })), total: totalCount }
+  return { tab, list: list.map((row) => ({ kind: tab, ...row })), total: totalCount }
 }
 
 export async function fetchRow(tab: Tab, id: string): Promise<Row> {

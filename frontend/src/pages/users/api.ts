@@ -18,5 +18,3 @@ export async function resetPassword(id: string, reason: string): Promise<string>
 /** A CSV file; nobody is made with `dryRun`, and nobody where a line does not fit. */
 export const importUsers = (file: string, dryRun: boolean): Promise<Imported> =>
   ok(api.POST('/users/import', { params: { query: { dryRun } }, body: file, bodySerializer: (text) => text, headers: { 'Content-Type': 'text/csv' } }))
-
-export const fetchRoles = async () => (await ok(api.GET('/roles'))).list

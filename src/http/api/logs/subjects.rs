@@ -6,12 +6,12 @@ use poem_openapi::{Object, OpenApi};
 use serde_json::json;
 
 use super::export::{AT_ONCE, File, Format};
-use crate::auth::UserKey;
+use crate::auth::{Permission, UserKey};
 use crate::http::Problem;
 use crate::http::api::kick::{refused, sentence};
 use crate::http::api::{Done, Tag};
 use crate::http::body::Body;
-use crate::http::security::{MayWriteUsers, origin};
+use crate::http::security::{MayWriteUsers, forbidden, origin};
 use crate::services::{KickRefused, Services};
 
 pub(crate) struct SubjectsApi;
@@ -29,7 +29,8 @@ struct EraseRequest {
 impl SubjectsApi {
     /// Everything that is kept of a user
     ///
-    /// One JSON object a line: `table`, and the `row` as it is stored, without secrets. That it was taken stands in the audit log.
+    /// One JSON object a line: `table`, and the `row` as it is stored, without secrets. That it was taken stands in the audit log. Since
+    /// rows of the logs are in it, with whole addresses, it takes `audit:read` and `online:ip`, too: 403.
     #[oai(path = "/subjects/:id/export", method = "post")]
     async fn export(
         &self,
@@ -39,6 +40,12 @@ impl SubjectsApi {
         id: Path<String>,
     ) -> poem::Result<File> {
         let user = known(services, &id).await?;
+        // It tells of addresses, and what the logs say.
+        for needed in [Permission::AuditRead, Permission::OnlineIp] {
+            if !caller.0.may(needed) {
+                return Err(forbidden(needed).into());
+            }
+        }
         services.audit_export(&format!("subject {user}"), &origin(request, services).actor(&caller.0));
         let store = services.store().clone();
         Ok(File::of("rollcall-subject", Format::Jsonl, &[], (0, 0), move |(place, offset)| {
