@@ -160,7 +160,8 @@ async fn what_was_acknowledged_survives_kill_9() {
     server.child.kill().await.unwrap();
     let server = Served::start(folder.path()).await;
     let (status, audit) =
-        call("GET", format!("{}/api/v1/logs/audit?action=online.kick&pageSize=100", server.url), &admin, Value::Null).await;
+        call("GET", format!("{}/api/v1/logs/audit?action=online.kick&pageSize=100", server.url), &admin, Value::Null)
+            .await;
     assert_eq!((status, audit["totalCount"].as_u64()), (200, Some(5)), "{audit}");
     for (number, token) in sessions.iter().enumerate() {
         let status = call("GET", format!("{}/api/v1/auth/me", server.url), token, Value::Null).await.0;

@@ -406,7 +406,9 @@ async fn a_key_is_told_with_every_answer_how_many_calls_are_left_and_waits_beyon
         answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
     };
     // What is refused or not found counts, and says so, too.
-    for (path, status, left) in [("/api/v1/users", 200, 2), ("/api/v1/logs/audit", 403, 1), ("/api/v1/users/99", 404, 0)] {
+    for (path, status, left) in
+        [("/api/v1/users", 200, 2), ("/api/v1/logs/audit", 403, 1), ("/api/v1/users/99", 404, 0)]
+    {
         let answer = shop.get(path).await;
         assert_eq!(answer.status, status, "{}", answer.text);
         assert_eq!(header(&answer, "ratelimit-policy"), "\"calls\";q=3;w=60");
