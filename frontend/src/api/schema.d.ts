@@ -175,58 +175,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/audit": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * The audit log, newest first
-         * @description Permission: audit:read.
-         */
-        get: {
-            parameters: {
-                query?: {
-                    page?: number;
-                    pageSize?: number;
-                    action?: string;
-                    actor?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json; charset=utf-8": components["schemas"]["List_AuditEntry"];
-                    };
-                };
-                /** @description A problem (RFC 9457). */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/auth/login": {
         parameters: {
             query?: never;
@@ -2431,7 +2379,8 @@ export interface paths {
         put?: never;
         /**
          * Everything that is kept of a user
-         * @description One JSON object a line: `table`, and the `row` as it is stored, without secrets. That it was taken stands in the audit log.
+         * @description One JSON object a line: `table`, and the `row` as it is stored, without secrets. That it was taken stands in the audit log. Since
+         *     rows of the logs are in it, with whole addresses, it takes `audit:read` and `online:ip`, too: 403.
          *
          *     Permission: user:write.
          */
@@ -2907,26 +2856,6 @@ export interface components {
             scopes: string[];
         };
         /**
-         * AuditEntry
-         * @description One act.
-         */
-        AuditEntry: {
-            /** @description As `online.kick`. */
-            action: string;
-            /** @description The user as on the wire, `key:` and an API key's id, `cli` or `system`. */
-            actor: string;
-            actorName: string;
-            /** Format: date-time */
-            at: string;
-            detail: unknown;
-            id: string;
-            ip: string;
-            /** @description The operator's sentence. */
-            reason: string;
-            requestId: string;
-            target: string;
-        };
-        /**
          * AuditLogEntry
          * @description One act. What was erased is empty.
          */
@@ -3326,34 +3255,6 @@ export interface components {
         List_ApiKey: {
             /** @description At most `pageSize` rows, no row twice. */
             list: components["schemas"]["ApiKey"][];
-            /**
-             * Format: uint64
-             * @description From 1.
-             */
-            page: number;
-            /**
-             * Format: uint64
-             * @description Pages there are.
-             */
-            pageCount: number;
-            /**
-             * Format: uint64
-             * @description Rows of a page.
-             */
-            pageSize: number;
-            /**
-             * Format: uint64
-             * @description Rows of all pages.
-             */
-            totalCount: number;
-        };
-        /**
-         * List_AuditEntry
-         * @description A page of rows.
-         */
-        List_AuditEntry: {
-            /** @description At most `pageSize` rows, no row twice. */
-            list: components["schemas"]["AuditEntry"][];
             /**
              * Format: uint64
              * @description From 1.
