@@ -28,6 +28,9 @@ pub(super) struct Page {
     pub(super) left: BTreeMap<String, String>,
     /// Those that left twice.
     pub(super) twice: Vec<String>,
+    /// Those that had left with their node when the page last began anew: it may have been taken for dead, and said since then that they
+    /// are there after all, so that they leave once more.
+    back: BTreeSet<String>,
 }
 
 /// Applies differences until the socket ends. Where a revision is missing the page begins anew, as in a browser.
@@ -42,7 +45,7 @@ pub(super) async fn follow(page: &Mutex<Page>, viewer: &TestUser, stream: &mut S
             }
         };
         let Ok(list) = get(viewer, "/api/v1/online/clients?all=true").await else { continue };
-        page.lock().unwrap().rows = ids(&list);
+        page.lock().unwrap().begin_anew(ids(&list));
         loop {
             let frame = next(stream).await?;
             if frame["event"] != "online/diff" {
@@ -61,6 +64,11 @@ pub(super) async fn follow(page: &Mutex<Page>, viewer: &TestUser, stream: &mut S
 }
 
 impl Page {
+    fn begin_anew(&mut self, rows: BTreeSet<String>) {
+        self.rows = rows;
+        self.back = self.left.iter().filter(|(_, cause)| *cause == "nodeLost").map(|(id, _)| id.clone()).collect();
+    }
+
     fn apply(&mut self, diff: &Value) {
         let entries = |key: &str| diff[key].as_array().cloned().unwrap_or_default();
         let id = |row: &Value| row["id"].as_str().unwrap().to_owned();
@@ -72,7 +80,8 @@ impl Page {
         for row in entries("left") {
             let (id, cause) = (id(&row), row["cause"].as_str().unwrap().to_owned());
             let shown = self.rows.remove(&id);
-            if self.left.insert(id.clone(), cause).is_some() && !shown {
+            let back = self.back.remove(&id);
+            if self.left.insert(id.clone(), cause).is_some() && !shown && !back {
                 self.twice.push(id);
             }
         }
